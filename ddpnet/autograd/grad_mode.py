@@ -1,0 +1,90 @@
+"""Whether operations are recorded: `no_grad`, `enable_grad`, `set_grad_enabled`; one switch a thread."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Mode(threading.local):
+    enabled = True
+
+
+mode = _Mode()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded now."""
+    return mode.enabled
+
+
+class _Switch:
+    """A context manager and decorator that sets the mode and puts back what it found; it may be nested."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(mode.enabled)
+        mode.enabled = self._enabled
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        mode.enabled = self._before.pop()
+
+    def __call__(self, function: _Function) -> _Function:
+        enabled = self._enabled
+
+        @functools.wraps(function)
+        def switched(*args: Any, **kwargs: Any) -> Any:
+            with _Switch(enabled):
+                return function(*args, **kwargs)
+
+        return switched  # type: ignore[return-value]
+
+
+class no_grad(_Switch):  # noqa: N801 - PyTorch's name
+    """Operations inside are not recorded; as a context manager, or as the decorator `@no_grad()` or `@no_grad`."""
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        switch = super().__new__(cls)
+        if function is None:
+            return switch
+        switch.__init__()  # type: ignore[misc]
+        return switch(function)
+
+    def __init__(self, function: None = None) -> None:
+        super().__init__(False)
+
+
+class inference_mode(_Switch):  # noqa: N801 - PyTorch's name
+    """As `no_grad`."""
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__(not mode)
+
+
+class enable_grad(_Switch):  # noqa: N801 - PyTorch's name
+    """Operations inside are recorded, in a `no_grad` too."""
+
+    def __init__(self) -> None:
+        super().__init__(True)
+
+
+class set_grad_enabled(_Switch):  # noqa: N801 - PyTorch's name
+    """Sets the mode at once; as a context manager it puts back the mode before."""
+
+    def __init__(self, mode_: bool) -> None:
+        super().__init__(mode_)
+        self._before.append(mode.enabled)
+        mode.enabled = mode_
+
+    def __enter__(self) -> None:
+        mode.enabled = self._enabled

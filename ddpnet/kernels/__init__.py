@@ -1,0 +1,20 @@
+"""Inner loops, for the CPU and for the GPU under the same names."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+_loaded: dict[str, ModuleType] = {}
+
+
+def kernels_for(array: Any) -> Any:
+    """The kernels that work on `array`; loaded at the first use."""
+    name = "cpu" if isinstance(array, np.ndarray) else "cuda"
+    module = _loaded.get(name)
+    if module is None:
+        module = _loaded[name] = importlib.import_module(f"ddpnet.kernels.{name}")
+    return module

@@ -1,0 +1,399 @@
+"""Element by element: arithmetic, powers, exponentials, comparisons, choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ddpnet.backend import array_module
+from ddpnet.ops.conversion import Number, Operand, floating, promoted
+from ddpnet.ops.inplace import inplace
+from ddpnet.ops.op import Op
+from ddpnet.tensor import Tensor, method
+
+def operator(*names: str) -> Callable[[Any], Any]:
+    """Decorator: the function of two operands is these operators of Tensor, too; other types are not ours to add."""
+
+    def attach(function: Any) -> Any:
+        def forward_operator(self: Tensor, other: Any) -> Any:
+            return function(self, other) if isinstance(other, _OPERANDS) else NotImplemented
+
+        def reflected_operator(self: Tensor, other: Any) -> Any:
+            return function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
+
+        for name in names:
+            setattr(Tensor, name, reflected_operator if name.startswith("__r") else forward_operator)
+        return function
+
+    return attach
+
+
+_OPERANDS = (Tensor, int, float, np.generic)
+Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]  # array * tensor is tensor.__rmul__, not an object array
+
+
+class Add(Op):
+    def forward(self, a, b):
+        return a + b
+
+    def backward(self, g):
+        return g, g
+
+
+class Sub(Op):
+    def forward(self, a, b):
+        return a - b
+
+    def backward(self, g):
+        return g, -g if self.needs[1] else None
+
+
+class Mul(Op):
+    def forward(self, a, b):
+        self.save(a if self.needs[1] else None, b if self.needs[0] else None)
+        return a * b
+
+    def backward(self, g):
+        a, b = self.saved
+        return g * b if self.needs[0] else None, g * a if self.needs[1] else None
+
+
+class Div(Op):
+    def forward(self, a, b):
+        self.save(a if self.needs[1] else None, b)
+        return a / b
+
+    def backward(self, g):
+        a, b = self.saved
+        return g / b if self.needs[0] else None, -g * a / (b * b) if self.needs[1] else None
+
+
+class Neg(Op):
+    def forward(self, x):
+        return -x
+
+    def backward(self, g):
+        return -g
+
+
+class Pow(Op):
+    def forward(self, x, exponent):
+        y = x**exponent
+        self.save(x, exponent, y if self.needs[1] else None)
+        return y
+
+    def backward(self, g):
+        x, p, y = self.saved
+        xp = array_module(g)
+        dx = g * (p * x ** (p - 1)) if self.needs[0] else None
+        dp = g * xp.where((x == 0) & (p >= 0), 0, y * xp.log(x)) if self.needs[1] else None
+        return dx, dp
+
+
+@inplace
+@operator("__add__", "__radd__")
+@method
+def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
+    """input + alpha * other."""
+    return Add.apply(*promoted(input, other if alpha == 1 else mul(other, alpha)))
+
+
+@inplace
+@operator("__sub__", "__rsub__")
+@method
+def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
+    """input - alpha * other."""
+    a, b = promoted(input, other if alpha == 1 else mul(other, alpha))
+    if any(isinstance(x, Tensor) and x.array.dtype == np.bool_ for x in (a, b)):
+        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported.")
+    return Sub.apply(a, b)
+
+
+@inplace
+@operator("__mul__", "__rmul__")
+@method
+def mul(input: Operand, other: Operand) -> Tensor:
+    """input * other."""
+    return Mul.apply(*promoted(input, other))
+
+
+@inplace
+@operator("__truediv__", "__rtruediv__")
+@method
+def div(input: Operand, other: Operand) -> Tensor:
+    """input / other, in floating point."""
+    a, b = promoted(input, other)
+    return Div.apply(*(floating(x) if isinstance(x, Tensor) else x for x in (a, b)))
+
+
+@inplace
+@operator("__pow__", "__rpow__")
+@method
+def pow(input: Operand, exponent: Operand) -> Tensor:
+    """input to the power of exponent."""
+    return Pow.apply(*promoted(input, exponent))
+
+
+@inplace
+@method
+def neg(input: Tensor) -> Tensor:
+    """-input."""
+    return Neg.apply(input)
+
+
+@operator("__floordiv__", "__rfloordiv__")
+@method
+def floor_divide(input: Operand, other: Operand) -> Tensor:
+    """input / other rounded towards minus infinity; no gradient."""
+    a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+    return Tensor(a // b)
+
+
+@operator("__mod__", "__rmod__")
+@method
+def remainder(input: Operand, other: Operand) -> Tensor:
+    """The remainder of `floor_divide`; no gradient."""
+    a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+    return Tensor(a % b)
+
+
+subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+Tensor.__neg__ = neg  # type: ignore[method-assign]
+Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
+Tensor.__abs__ = lambda self: abs(self)  # type: ignore[attr-defined]
+
+
+class Exp(Op):
+    def forward(self, x):
+        y = np.exp(x)
+        self.save(y)
+        return y
+
+    def backward(self, g):
+        (y,) = self.saved
+        return g * y
+
+
+class Log(Op):
+    def forward(self, x):
+        self.save(x)
+        return np.log(x)
+
+    def backward(self, g):
+        (x,) = self.saved
+        return g / x
+
+
+class Sqrt(Op):
+    def forward(self, x):
+        y = np.sqrt(x)
+        self.save(y)
+        return y
+
+    def backward(self, g):
+        (y,) = self.saved
+        return g / (2 * y)
+
+
+class Abs(Op):
+    def forward(self, x):
+        self.save(x)
+        return np.abs(x)
+
+    def backward(self, g):
+        (x,) = self.saved
+        return g * np.sign(x)
+
+
+class Clamp(Op):
+    graph_name = "ClampBackward1"
+
+    def forward(self, x, low, high):
+        self.save(x, low, high)
+        return x.clip(low, high)
+
+    def backward(self, g):
+        x, low, high = self.saved
+        inside = (low is None or x >= low) & (high is None or x <= high)
+        return g * inside
+
+
+class Where(Op):
+    def forward(self, condition, a, b):
+        self.save(condition)
+        return array_module(condition).where(condition, a, b)
+
+    def backward(self, g):
+        (condition,) = self.saved
+        return None, g * condition, g * ~condition
+
+
+class _Choice(Op):
+    """The larger or smaller of two; equal ones share the gradient."""
+
+    def backward(self, g):
+        a, b, y = self.saved
+        first, second = a == y, b == y
+        tie = (first & second) * np.asarray(0.5, g.dtype)
+        return g * (first - tie), g * (second - tie)
+
+
+class Maximum(_Choice):
+    def forward(self, a, b):
+        y = np.maximum(a, b)
+        self.save(a, b, y)
+        return y
+
+
+class Minimum(_Choice):
+    def forward(self, a, b):
+        y = np.minimum(a, b)
+        self.save(a, b, y)
+        return y
+
+
+@inplace
+@method
+def exp(input: Tensor) -> Tensor:
+    """e to the power of each element."""
+    return Exp.apply(floating(input))
+
+
+@inplace
+@method
+def log(input: Tensor) -> Tensor:
+    """The natural logarithm."""
+    return Log.apply(floating(input))
+
+
+@inplace
+@method
+def sqrt(input: Tensor) -> Tensor:
+    """The square root."""
+    return Sqrt.apply(floating(input))
+
+
+@inplace
+@method
+def abs(input: Tensor) -> Tensor:
+    """The absolute value."""
+    return Abs.apply(input)
+
+
+@inplace
+@method
+def square(input: Tensor) -> Tensor:
+    """input * input."""
+    return pow(input, 2)
+
+
+@inplace
+@method
+def clamp(input: Tensor, min: Number | None = None, max: Number | None = None) -> Tensor:
+    """Each element, but at least `min` and at most `max`."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    return Clamp.apply(input, low=min, high=max)
+
+
+@method
+def maximum(input: Tensor, other: Tensor) -> Tensor:
+    """The larger of two, element by element."""
+    return Maximum.apply(*promoted(input, other))
+
+
+@method
+def minimum(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of two, element by element."""
+    return Minimum.apply(*promoted(input, other))
+
+
+def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
+    """`input` where `condition` (bool) holds, else `other`."""
+    return Where.apply(condition, *promoted(input, other))
+
+
+@inplace
+@method
+def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
+    """`value` where `mask` holds, else `input`."""
+    return Where.apply(Tensor(~mask.array), *promoted(input, value))
+
+
+def _comparison(compare: Callable[[Any, Any], Any], name: str, *operators: str) -> Callable[..., Tensor]:
+    def comparison(input: Operand, other: Operand) -> Tensor:
+        a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+        return Tensor(compare(a, b))
+
+    comparison.__name__ = comparison.__qualname__ = name
+    comparison.__doc__ = f"bool: input {operators[0].strip('_')} other, element by element."
+    return operator(*operators)(method(comparison))
+
+
+eq = _comparison(lambda a, b: a == b, "eq", "__eq__")
+ne = _comparison(lambda a, b: a != b, "ne", "__ne__")
+lt = _comparison(lambda a, b: a < b, "lt", "__lt__")
+le = _comparison(lambda a, b: a <= b, "le", "__le__")
+gt = _comparison(lambda a, b: a > b, "gt", "__gt__")
+ge = _comparison(lambda a, b: a >= b, "ge", "__ge__")
+
+
+@operator("__and__", "__rand__")
+@method
+def bitwise_and(input: Operand, other: Operand) -> Tensor:
+    """input & other, for integers and bools."""
+    a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+    return Tensor(a & b)
+
+
+@operator("__or__", "__ror__")
+@method
+def bitwise_or(input: Operand, other: Operand) -> Tensor:
+    """input | other, for integers and bools."""
+    a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+    return Tensor(a | b)
+
+
+@method
+def logical_not(input: Tensor) -> Tensor:
+    """bool: whether each element is zero."""
+    return Tensor(input.array == 0)
+
+
+@method
+def bitwise_not(input: Tensor) -> Tensor:
+    """~input, for integers and bools."""
+    return Tensor(~input.array)
+
+
+Tensor.__invert__ = bitwise_not  # type: ignore[attr-defined]
+
+
+@method
+def isnan(input: Tensor) -> Tensor:
+    """bool: whether each element is not a number."""
+    return Tensor(input.array != input.array)
+
+
+@method
+def isfinite(input: Tensor) -> Tensor:
+    """bool: whether each element is neither infinite nor not a number."""
+    return Tensor(np.isfinite(input.array))
+
+
+@method
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same shape and elements."""
+    return input.array.shape == other.array.shape and bool((input.array == other.array).all())
+
+
+@method
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Whether |input - other| <= atol + rtol * |other| everywhere."""
+    if input.array.dtype != other.array.dtype:
+        raise RuntimeError(f"allclose: expected one dtype, got {input.dtype} and {other.dtype}")
+    return bool(np.allclose(input.array, other.array, rtol, atol, equal_nan))

@@ -1,0 +1,129 @@
+"""Elements chosen by index: `tensor[key]`, `tensor[key] = value`, `gather`, `index_select`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ddpnet.backend import array_module
+from ddpnet.ops.conversion import cast
+from ddpnet.ops.inplace import assign, check_writable
+from ddpnet.ops.op import Op
+from ddpnet.tensor import Tensor, method
+
+
+class Slice(Op):
+    """Basic indexing: integers, slices, None and `...` give a view."""
+
+    view = True
+
+    def forward(self, x, key):
+        self.shape, self.key = x.shape, key
+        return x[key]
+
+    def backward(self, g):
+        dx = array_module(g).zeros(self.shape, g.dtype)
+        dx[self.key] = g
+        return dx
+
+
+class Index(Op):
+    """Indexing by arrays gives a copy; elements that were chosen twice get both gradients."""
+
+    def forward(self, x, key):
+        self.shape, self.key = x.shape, key
+        return x[key]
+
+    def backward(self, g):
+        xp = array_module(g)
+        dx = xp.zeros(self.shape, g.dtype)
+        xp.add.at(dx, self.key, g)
+        return dx
+
+
+class IndexPut(Op):
+    """A copy in which chosen elements have other values."""
+
+    def forward(self, x, value, key):
+        self.key = key
+        y = x.copy()
+        y[key] = value
+        return y
+
+    def backward(self, g):
+        dx = g.copy()
+        dx[self.key] = 0
+        return dx, g[self.key] + 0 if self.needs[1] else None
+
+
+class Gather(Op):
+    def forward(self, x, index, dim):
+        self.shape, self.dim = x.shape, dim
+        self.save(index)
+        return array_module(x).take_along_axis(x, index, dim)
+
+    def backward(self, g):
+        (index,) = self.saved
+        xp = array_module(g)
+        dx = xp.zeros(self.shape, g.dtype)
+        where = list(xp.ogrid[tuple(slice(extent) for extent in index.shape)])
+        where[self.dim] = index
+        xp.add.at(dx, tuple(where), g)
+        return dx, None
+
+
+def _array_key(key: Any) -> Any:
+    """The key with arrays in place of tensors."""
+    if isinstance(key, tuple):
+        return tuple(_array_key(part) for part in key)
+    if isinstance(key, list):
+        return np.asarray([part.item() if isinstance(part, Tensor) else part for part in key], dtype=None if key else int)
+    return key.array if isinstance(key, Tensor) else key
+
+
+def _is_basic(key: Any) -> bool:
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(
+        part is None or part is Ellipsis or isinstance(part, slice) or (type(part) is int) for part in parts
+    )
+
+
+def _get(self: Tensor, key: Any) -> Tensor:
+    key = _array_key(key)
+    return (Slice if _is_basic(key) else Index).apply(self, key=key)
+
+
+def _set(self: Tensor, key: Any, value: Any) -> None:
+    check_writable(self)
+    key = _array_key(key)
+    source = cast(value, self.array.dtype) if isinstance(value, Tensor) else value
+    if self._requires_grad or (isinstance(value, Tensor) and value._requires_grad):
+        assign(self, IndexPut.apply(self, source, key=key))
+    else:
+        self.array[key] = source.array if isinstance(source, Tensor) else source
+        self.changed()
+
+
+Tensor.__getitem__ = _get  # type: ignore[method-assign]
+Tensor.__setitem__ = _set  # type: ignore[method-assign]
+
+
+@method
+def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    """Take the values of another tensor, broadcast and converted."""
+    self[...] = src
+    return self
+
+
+@method
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """out[i][j] = input[index[i][j]][j] for dim 0, and so on; `index` int64 of the output's shape."""
+    return Gather.apply(input, index, dim=dim % max(input.ndim, 1))
+
+
+@method
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The slices along `dim` that a one-dimensional `index` names."""
+    before = (slice(None),) * (dim % max(input.ndim, 1))
+    return Index.apply(input, key=(*before, index.array))

@@ -1,0 +1,179 @@
+"""Losses: a number that says how far an output is from its target."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddpnet.backend import array_module
+from ddpnet.dtypes import category
+from ddpnet.ops.activation import log_softmax
+from ddpnet.ops.op import Op
+from ddpnet.tensor import Tensor
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_reduction(reduction: str) -> None:
+    """ValueError for a name that is not one of REDUCTIONS."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{reduction} is not a valid value for reduction; expected one of {', '.join(REDUCTIONS)}")
+
+
+class MseLoss(Op):
+    def forward(self, x, target, reduction):
+        difference = x - target
+        self.reduction = reduction
+        self.save(difference)
+        square = difference * difference
+        return square.mean() if reduction == "mean" else square.sum() if reduction == "sum" else square
+
+    def backward(self, g):
+        (difference,) = self.saved
+        scale = 2 / difference.size if self.reduction == "mean" else 2
+        dx = difference * (g * np.asarray(scale, difference.dtype))
+        return dx if self.needs[0] else None, -dx if self.needs[1] else None
+
+
+class L1Loss(Op):
+    graph_name = "AbsBackward0"
+
+    def forward(self, x, target, reduction):
+        difference = x - target
+        self.reduction = reduction
+        self.save(difference)
+        size = np.abs(difference)
+        return size.mean() if reduction == "mean" else size.sum() if reduction == "sum" else size
+
+    def backward(self, g):
+        (difference,) = self.saved
+        scale = 1 / difference.size if self.reduction == "mean" else 1
+        dx = np.sign(difference) * (g * np.asarray(scale, difference.dtype))
+        return dx if self.needs[0] else None, -dx if self.needs[1] else None
+
+
+class NllLoss(Op):
+    """-weight[t] * x[n, t] for x (N, C, ...) and classes t (N, ...), over the targets that are not ignored."""
+
+    def forward(self, x, target, weight, ignore_index, reduction):
+        xp = array_module(x)
+        counted = target != ignore_index
+        classes = xp.where(counted, target, 0)
+        factor = counted.astype(x.dtype) if weight is None else weight[classes] * counted
+        chosen = xp.take_along_axis(x, xp.expand_dims(classes, 1), 1).squeeze(1)
+        loss = -chosen * factor
+        self.shape, self.reduction = x.shape, reduction
+        self.total = factor.sum() if reduction == "mean" else None
+        self.save(classes, factor)
+        return loss.sum() / self.total if reduction == "mean" else loss.sum() if reduction == "sum" else loss
+
+    def backward(self, g):
+        classes, factor = self.saved
+        xp = array_module(g)
+        value = -factor * (g / self.total if self.reduction == "mean" else g)
+        dx = xp.zeros(self.shape, factor.dtype)
+        xp.put_along_axis(dx, xp.expand_dims(classes, 1), xp.expand_dims(value, 1), 1)
+        return dx, None
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """The squared difference: its mean, its sum, or itself."""
+    check_reduction(reduction)
+    _same_size(input, target, "mse_loss")
+    return MseLoss.apply(input, target, reduction=reduction)
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """The absolute difference: its mean, its sum, or itself."""
+    check_reduction(reduction)
+    _same_size(input, target, "l1_loss")
+    return L1Loss.apply(input, target, reduction=reduction)
+
+
+def _same_size(input: Tensor, target: Tensor, name: str) -> None:
+    try:
+        np.broadcast_shapes(input.array.shape, target.array.shape)
+    except ValueError:
+        raise RuntimeError(
+            f"{name}: the size of the input {list(input.array.shape)} and of the target {list(target.array.shape)} do "
+            "not fit"
+        ) from None
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """The negative log-likelihood of classes: input (N, C, ...) or (C,) log-probabilities, target (N, ...) or ().
+
+    `weight` (C,) weighs the classes (and the mean by them). IndexError for a class that is not there.
+    """
+    check_reduction(reduction)
+    if input.ndim == 1:
+        loss = nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, ignore_index, reduction)
+        return loss.squeeze(0) if reduction == "none" else loss
+    _check_classes(input, target, ignore_index)
+    return NllLoss.apply(
+        input,
+        target,
+        weight=None if weight is None else weight.array,
+        ignore_index=ignore_index,
+        reduction=reduction,
+    )
+
+
+def _check_classes(input: Tensor, target: Tensor, ignore_index: int) -> None:
+    x, t = input.array, target.array
+    if x.ndim < 1 or x.shape[:1] + x.shape[2:] != t.shape:
+        raise ValueError(
+            f"Expected input of shape (N, C, ...) and target of shape (N, ...), got input {list(x.shape)} and target "
+            f"{list(t.shape)}"
+        )
+    if category(t.dtype) != 1:
+        raise RuntimeError(f"expected scalar type Long for the classes of the target, but got {target.dtype.name}")
+    bad = ((t < 0) | (t >= x.shape[1])) & (t != ignore_index)
+    if bad.any():
+        raise IndexError(f"Target {t[bad].reshape(-1)[0]} is out of bounds: expected classes 0 to {x.shape[1] - 1}.")
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The cross-entropy of logits (N, C, ...) or (C,) with classes (N, ...), or with probabilities of input's shape."""
+    classes = 0 if input.ndim == 1 else 1
+    scores = log_softmax(input, classes)
+    if category(target.array.dtype) == 2 and target.array.shape == input.array.shape:
+        return _with_probabilities(scores, target, weight, reduction, label_smoothing, classes)
+    if label_smoothing == 0:
+        return nll_loss(scores, target, weight, ignore_index, reduction)
+    if weight is not None:
+        raise NotImplementedError("cross_entropy: label_smoothing with class weights is not supported")
+    exact = nll_loss(scores, target, None, ignore_index, reduction)
+    counted = Tensor((target.array != ignore_index).astype(input.array.dtype))
+    smooth = -scores.mean(classes) * counted
+    if reduction == "mean":
+        smooth = smooth.sum() / counted.sum()
+    elif reduction == "sum":
+        smooth = smooth.sum()
+    return exact * (1 - label_smoothing) + smooth * label_smoothing
+
+
+def _with_probabilities(
+    scores: Tensor, target: Tensor, weight: Tensor | None, reduction: str, label_smoothing: float, classes: int
+) -> Tensor:
+    check_reduction(reduction)
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / scores.shape[classes]
+    if weight is not None:
+        target = target * weight.reshape(-1, *(1,) * (scores.ndim - classes - 1))
+    loss = -(scores * target).sum(classes)
+    if reduction == "none":
+        return loss
+    return loss.sum() / (loss.numel() if reduction == "mean" else 1)

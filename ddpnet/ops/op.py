@@ -1,0 +1,156 @@
+"""Op: the base of every differentiable operation, with what all of them would repeat.
+
+A subclass writes `forward` above `backward`, on raw arrays:
+
+    class Exp(Op):
+        def forward(self, x):
+            y = np.exp(x)
+            self.save(y)
+            return y
+
+        def backward(self, g):
+            (y,) = self.saved
+            return g * y
+
+`forward` gets the inputs (arrays; Python numbers stay numbers) and the options by name. `backward` gets the gradient of
+each output and returns one gradient for each input: new arrays, views, or the argument itself; None where
+`self.needs[i]` is false or nothing flows. The engine sums over broadcast dimensions and restores dtypes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ddpnet.autograd.grad_mode import mode
+from ddpnet.autograd.graph import Node, edge_to
+from ddpnet.backend import Array, shares_memory
+from ddpnet.tensor import Tensor, Version
+
+
+class Op(Node):
+    """An operation; an instance is one use of it, and its node in the graph."""
+
+    graph_name: ClassVar[str | None] = None
+    """PyTorch's name of the node where it is not that of the class with `Backward0` behind."""
+    view: ClassVar[bool] = False
+    """Whether the output shares the memory of the first input."""
+    differentiable: ClassVar[tuple[bool, ...]] = (True,)
+    """For each output, whether gradients flow through it."""
+
+    saved: tuple[Array, ...] | None = ()
+    needs: tuple[bool, ...]
+    recording: bool
+    _versions: tuple[tuple[Version, int, tuple[int, ...]], ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls.__qualname__ = cls.__name__
+        cls.__name__ = cls.graph_name or f"{cls.__name__}Backward0"
+        cls.outputs = len(cls.differentiable)
+
+    forward: Any
+    backward: Any
+
+    def save(self, *arrays: Array) -> None:
+        """Keep arrays for `backward`. An input or output is saved as it came, so that its changes are noticed."""
+        self.saved = arrays
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        """Compute, and record if a gradient is wanted; returns a Tensor, or a tuple of them."""
+        node = cls.__new__(cls)
+        enabled = mode.enabled
+        node.needs = tuple(enabled and isinstance(x, Tensor) and x._requires_grad for x in inputs)
+        node.recording = any(node.needs)
+        with np.errstate(all="ignore"):
+            result = node.forward(*(x.array if isinstance(x, Tensor) else x for x in inputs), **options)
+        arrays = result if type(result) is tuple else (result,)
+        outputs = tuple(Tensor(y if isinstance(y, np.generic) else y) for y in arrays)
+        if cls.view and shares_memory(inputs[0].array, outputs[0].array):
+            _share_version(inputs[0], outputs, node.recording)
+        if node.recording:
+            node._record(inputs, outputs)
+        return outputs if type(result) is tuple else outputs[0]
+
+    def _record(self, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+        self.edges = tuple(
+            edge_to(x) if need else (None, 0) for x, need in zip(inputs, self.needs, strict=True)
+        )
+        Node.__init__(self)
+        self._inputs = tuple(
+            (x.array.shape, x.array.dtype) if need else None for x, need in zip(inputs, self.needs, strict=True)
+        )
+        self._outputs = tuple((y.array.shape, y.array.dtype) for y in outputs) if len(outputs) > 1 else None
+        flags = self.differentiable if len(self.differentiable) == len(outputs) else (True,) * len(outputs)
+        self.outputs = len(outputs)
+        for number, (output, flows) in enumerate(zip(outputs, flags, strict=True)):
+            if flows:
+                output.grad_fn, output.output_nr, output._requires_grad = self, number, True
+        if self.saved:
+            self._watch(inputs + outputs)
+
+    def _watch(self, tensors: tuple[Any, ...]) -> None:
+        """Note the versions of the inputs and outputs that were saved."""
+        self._versions = tuple(
+            (tensor.version, tensor.version.value, tensor.array.shape)
+            for tensor in tensors
+            if isinstance(tensor, Tensor) and any(tensor.array is array for array in self.saved or ())
+        )
+
+    def propagate(self, gradients: list[Array | None]) -> Sequence[Array | None]:
+        """Check what was saved, call `backward`, and bring its gradients to the shapes and dtypes of the inputs."""
+        if self.saved is None:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved tensors after they "
+                "have already been freed). Saved intermediate values of the graph are freed when you call .backward() "
+                "or autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second "
+                f"time. (node: {self.name()})"
+            )
+        for version, value, shape in self._versions:
+            if version.value != value:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                    f"a tensor of shape {list(shape)} saved by {self.name()} is at version {version.value}; expected "
+                    f"version {value} instead. Change a copy (tensor.clone()), or change it after backward()."
+                )
+        if self._outputs is not None:
+            gradients = [
+                np.zeros_like(next(g for g in gradients if g is not None), shape=shape, dtype=dtype) if g is None else g
+                for g, (shape, dtype) in zip(gradients, self._outputs, strict=True)
+            ]
+        results = self.backward(*gradients)
+        if type(results) is not tuple:
+            results = (results,)
+        return [
+            None if meta is None or g is None else _fit(g, *meta)
+            for g, meta in zip(results, self._inputs, strict=True)
+        ]
+
+    def release(self) -> None:
+        """Forget what was saved; a second backward that needs it raises."""
+        if self.saved:
+            self.saved = None
+
+
+def _share_version(base: Tensor, views: tuple[Tensor, ...], recorded: bool) -> None:
+    version = base.version
+    version.viewed = version.viewed or recorded
+    for view in views:
+        view._version = version
+
+
+def _fit(gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """`gradient` summed over the dimensions along which an input of `shape` was broadcast, in the input's dtype."""
+    if isinstance(gradient, np.generic):
+        gradient = np.asarray(gradient)
+    if gradient.shape != shape:
+        lead = gradient.ndim - len(shape)
+        gradient = gradient.sum(axis=tuple(range(lead)))
+        spread = tuple(axis for axis, extent in enumerate(shape) if extent != gradient.shape[axis])
+        if spread:
+            gradient = gradient.sum(axis=spread, keepdims=True)
+        if isinstance(gradient, np.generic):
+            gradient = np.asarray(gradient)
+    return gradient if gradient.dtype == dtype else gradient.astype(dtype)
