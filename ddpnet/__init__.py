@@ -7,7 +7,8 @@ from ddpnet import blas as _blas
 
 _blas.choose_core_type()  # before NumPy is loaded
 
-from ddpnet import autograd, backend, dtypes, nn, optim, utils  # noqa: E402
+from ddpnet import autograd, backend, distributed, dtypes, nn, optim, utils  # noqa: E402
+from ddpnet.nn import parallel as _parallel  # noqa: E402
 from ddpnet.autograd.grad_mode import (  # noqa: E402
     enable_grad,
     inference_mode,

@@ -1,0 +1,53 @@
+"""Communicator: what the ranks of a world can do together. One interface; a world of one is an ordinary world."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+Message = tuple[int, np.ndarray]
+"""A peer's rank, and the contiguous array that goes there or comes from there."""
+
+
+class Communicator(ABC):
+    """Ranks 0 to size - 1. Every call but `abort` is made by all ranks in the same order."""
+
+    name: str
+    rank: int
+    size: int
+
+    @abstractmethod
+    def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """Send and receive arrays, all at once; between two ranks they arrive in the order in which they were sent.
+
+        A receive is filled in place; it has the size of the array that was sent.
+        """
+
+    @abstractmethod
+    def broadcast(self, array: np.ndarray, root: int) -> None:
+        """Fill `array` on every rank with that of `root`."""
+
+    @abstractmethod
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+
+    def all_gather(self, array: np.ndarray) -> list[np.ndarray]:
+        """The arrays of all ranks, of one shape and dtype, in the order of the ranks."""
+        gathered = [np.empty_like(array) for _ in range(self.size)]
+        gathered[self.rank][...] = array
+        peers = [peer for peer in range(self.size) if peer != self.rank]
+        mine = np.ascontiguousarray(array)
+        self.exchange([(peer, mine) for peer in peers], [(peer, gathered[peer]) for peer in peers])
+        return gathered
+
+    def close(self) -> None:
+        """Give back what the communicator holds; no call may follow."""
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """The memory of a contiguous array: what is moved has no dtype, so that every dtype can be moved."""
+    if not array.flags.c_contiguous:
+        raise ValueError(f"expected a contiguous array, got strides {array.strides} for shape {array.shape}")
+    return array.reshape(-1).view(np.uint8)

@@ -1,0 +1,93 @@
+"""MPI: the only file that imports mpi4py."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ddpnet.distributed.communicator import Communicator, Message, as_bytes
+from ddpnet.distributed.environment import launched_world
+from ddpnet.errors import InputError
+
+NO_MPI = (
+    "no MPI library was found, which more than one rank needs: pip install 'ddpnet[mpich]', or load your cluster's MPI"
+)
+
+
+def load() -> Any:
+    """`mpi4py.MPI`, initialised; InputError where there is no MPI."""
+    try:
+        from mpi4py import MPI  # noqa: PLC0415 - importing it initialises MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there but finds no library
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{NO_MPI} ({reason})") from error
+    return MPI
+
+
+class MPICommunicator(Communicator):
+    """All ranks that the launcher started."""
+
+    name = "mpi"
+
+    def __init__(self) -> None:
+        self._mpi = load()
+        self._comm = self._mpi.COMM_WORLD.Dup()
+        self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        _check_size(self.size)
+        _end_all_ranks_on_an_exception(self._mpi, self.rank, self.size)
+
+    def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        """All messages at once, without order among different peers."""
+        requests = [self._comm.Irecv(as_bytes(array), source=peer) for peer, array in receives]
+        requests += [self._comm.Isend(as_bytes(array), dest=peer) for peer, array in sends]
+        self._mpi.Request.Waitall(requests)
+
+    def broadcast(self, array: np.ndarray, root: int) -> None:
+        """Fill `array` on every rank with that of `root`."""
+        self._comm.Bcast(as_bytes(array), root=root)
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+        self._comm.Barrier()
+
+    def library(self) -> str:
+        """Name and version of the MPI library."""
+        return str(self._mpi.Get_library_version()).splitlines()[0].strip("\0 ")
+
+    def close(self) -> None:
+        """Free the communicator; MPI itself ends with the process."""
+        self._comm.Free()
+
+
+def _check_size(size: int) -> None:
+    """A launcher of one MPI with the library of another starts every rank as "0 of 1": notice it."""
+    announced = launched_world()
+    promised = int(os.environ.get("DDPNET_WORLD_SIZE", announced[1] if announced else size))
+    if promised != size:
+        raise InputError(
+            f"the launcher started {promised} ranks but the MPI library sees a world of {size}: the launcher belongs to "
+            "another MPI than the library that mpi4py loaded; use the mpiexec beside it (see `ddpnet doctor`)"
+        )
+
+
+def _end_all_ranks_on_an_exception(mpi: Any, rank: int, size: int) -> None:
+    """Without this, the other ranks would wait for ever for one that has raised."""
+    before = sys.excepthook
+
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not mpi.Is_initialized() or mpi.Is_finalized() or size == 1:
+            before(kind, error, trace)
+            return
+        text = "".join(traceback.format_exception(kind, error, trace))
+        sys.stdout.flush()
+        sys.stderr.write(f"rank {rank} of {size} failed:\n{text}")
+        sys.stderr.flush()
+        mpi.COMM_WORLD.Abort(1)
+
+    sys.excepthook = end

@@ -1,0 +1,171 @@
+"""The run behind `ddpnet train`: steps, metrics, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ddpnet import checkpoint
+from ddpnet.distributed import Communicator, Reducer, broadcast_state
+from ddpnet.nn import functional as F
+from ddpnet.optim.lr_scheduler import CosineAnnealingLR
+from ddpnet.training.evaluation import correct, evaluate_model
+from ddpnet.training.preparation import (
+    arrays,
+    build_optimizer,
+    fingerprint,
+    load_model,
+    load_optimizer,
+    optimizer_arrays,
+    prepare,
+)
+from ddpnet.training.report import Report
+from ddpnet.training.settings import Settings
+from ddpnet.training.stop import stop_signals
+from ddpnet.utils.data import Batches
+
+
+def train(settings: Settings, comm: Communicator, report: Report) -> None:
+    """Train on all ranks of `comm` from the settings that `preflight` gave; rank 0 reports and saves."""
+    run = _Run(settings, comm, report if comm.rank == 0 else Report())
+    with stop_signals() as stop:
+        run.go(stop)
+
+
+class _Run:
+    """A model in training: what a checkpoint holds, and what a step needs."""
+
+    def __init__(self, settings: Settings, comm: Communicator, report: Report) -> None:
+        self.settings, self.comm, self.report = settings, comm, report
+        prepared = prepare(settings)
+        self.model, self.train_set, self.test_set = prepared.model, prepared.train, prepared.test
+        self.batches = Batches(len(self.train_set), settings.batch, settings.seed)
+        self.total = settings.total_steps(self.batches.per_epoch)
+        self.optimizer = build_optimizer(settings, self.model)
+        cosine = settings.schedule == "cosine"
+        self.schedule = CosineAnnealingLR(self.optimizer, self.total) if cosine else None
+        self.fingerprint = fingerprint(settings.device)
+        self.step = 0
+        if settings.resume is not None:
+            self._restore(checkpoint.load(settings.resume))
+        broadcast_state(self.model, comm)
+        self.reducer = Reducer(self.model, comm, settings.shards, metrics=("loss", "correct", "stop"))
+        self.reducer.step = self.step
+
+    def go(self, stop: list[int]) -> None:
+        """From the step that was reached to the last, or to the end of the step in which a rank was told to stop."""
+        started = time.perf_counter()
+        self._begin()
+        epoch = _EpochMeter()
+        while self.step < self.total:
+            sums = self._step(bool(stop))
+            epoch.add(sums)
+            self.report.step(self.step, sums["loss"] / sums["samples"])
+            if self.step % self.batches.per_epoch == 0:
+                self._end_epoch(epoch)
+                epoch = _EpochMeter()
+            if sums["stop"] and self.step < self.total:
+                self.report.stopped(self.step, self._save())
+                return
+            if self._checkpoint_is_due():
+                self._save()
+        self._end(time.perf_counter() - started)
+
+    def _step(self, stopping: bool) -> dict[str, float]:
+        """One optimizer step: the data of this rank's shards to new weights, and the sums of the metrics."""
+        batch = self.batches[self.step]
+        self.model.train()
+        for rows in self.reducer.shards(len(batch)):
+            images, labels = self.train_set.batch(batch[rows])
+            output = self.model(images)
+            loss = F.cross_entropy(output, labels)
+            loss.backward()
+            self.reducer.count(loss=loss.item() * len(labels), correct=correct(output, labels))
+        sums = self.reducer.reduce(stop=stopping)
+        self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        self.step += 1
+        return sums
+
+    def _begin(self) -> None:
+        self.report.begin(
+            self.settings,
+            samples=len(self.train_set),
+            test_samples=len(self.test_set),
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            steps=self.total,
+            start_step=self.step,
+            ranks=self.comm.size,
+            fingerprint=self.fingerprint,
+        )
+
+    def _end_epoch(self, epoch: _EpochMeter) -> None:
+        rate = epoch.images_per_second()
+        test = evaluate_model(self.model, self.test_set, self.comm)
+        number = self.step // self.batches.per_epoch
+        self.report.epoch(number, *epoch.means(), test.loss, test.accuracy, rate)
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.settings.checkpoint_every or self.batches.per_epoch
+        return self.step % every == 0 or self.step == self.total
+
+    def _end(self, seconds: float) -> None:
+        test = evaluate_model(self.model, self.test_set, self.comm)
+        digest = checkpoint.weights_digest(arrays(self.model))
+        self.report.end(digest, test.loss, test.accuracy, seconds)
+
+    # Checkpoints: rank 0 writes, every rank reads
+
+    def _save(self) -> Path:
+        out = self.settings.out
+        if out is None:
+            raise ValueError("train: expected settings with an output folder, as preflight gives them")
+        if self.comm.rank != 0:
+            return out
+        path = checkpoint.save(
+            out,
+            model=arrays(self.model),
+            optimizer=optimizer_arrays(self.optimizer),
+            schedule=None if self.schedule is None else self.schedule.state_dict(),
+            step=self.step,
+            settings=self.settings.defining(),
+            fingerprint=self.fingerprint,
+        )
+        if self.settings.keep is not None:
+            checkpoint.prune(out, self.settings.keep)
+        self.report.checkpoint(path)
+        return path
+
+    def _restore(self, saved: checkpoint.Checkpoint) -> None:
+        load_model(self.model, saved)
+        load_optimizer(self.optimizer, saved)
+        if self.schedule is not None and saved.schedule is not None:
+            self.schedule.load_state_dict(saved.schedule)
+        self.step = saved.step
+        differing = [
+            f"{name}: {saved.fingerprint.get(name)} then, {value} now"
+            for name, value in self.fingerprint.items()
+            if saved.fingerprint.get(name) != value
+        ]
+        if differing:
+            self.report.note(f"the last bits may differ from an uninterrupted run's: {'; '.join(differing)}")
+
+
+class _EpochMeter:
+    """Sums over the steps of an epoch."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._sums = {"samples": 0.0, "loss": 0.0, "correct": 0.0}
+
+    def add(self, sums: dict[str, float]) -> None:
+        for name in self._sums:
+            self._sums[name] += sums[name]
+
+    def means(self) -> tuple[float, float]:
+        """(loss, accuracy) of a sample."""
+        return self._sums["loss"] / self._sums["samples"], self._sums["correct"] / self._sums["samples"]
+
+    def images_per_second(self) -> float:
+        return self._sums["samples"] / (time.perf_counter() - self._started)
