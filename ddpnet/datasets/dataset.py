@@ -44,16 +44,12 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         self.data = Tensor(images)
         self.targets = Tensor(labels.astype(np.int64))
 
-    def _folder(
-        self, root: str | os.PathLike[str] | None, train: bool, download: bool
-    ) -> str | os.PathLike[str]:
+    def _folder(self, root: str | os.PathLike[str] | None, train: bool, download: bool) -> str | os.PathLike[str]:
         name = type(self).__name__
         if root is None and self.shipped is not None:
             return shipped_folder(self.shipped)
         if root is None:
-            raise InputError(
-                f"{name}: expected root=, the folder with its files; only MNIST ships with ddpnet"
-            )
+            raise InputError(f"{name}: expected root=, the folder with its files; only MNIST ships with ddpnet")
         if download:
             try:
                 find_files(root, train=train, family=name)
@@ -117,7 +113,7 @@ class MNIST(ImageDataset):
 
 
 class FashionMNIST(ImageDataset):
-    """Photographs of clothes in MNIST's format (H. Xiao, K. Rasul, R. Vollgraf, 2017), from the folder `root`."""
+    """Photographs of clothes (H. Xiao, K. Rasul, R. Vollgraf, 2017), from the folder `root`."""
 
     classes = (
         "T-shirt/top",
@@ -134,6 +130,6 @@ class FashionMNIST(ImageDataset):
 
 
 class KMNIST(ImageDataset):
-    """Cursive Japanese characters in MNIST's format (T. Clanuwat et al., 2018), from the folder `root`."""
+    """Cursive Japanese characters (T. Clanuwat et al., 2018), from the folder `root`."""
 
     classes = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")

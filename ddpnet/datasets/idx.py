@@ -29,7 +29,7 @@ MAX_BYTES = 2**31
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_BEST = 1032
-"""Deflate cannot make data more than 1032 times smaller: what a header announces beyond that is not in the file."""
+"""Deflate makes data at most 1032 times smaller: what a header announces beyond that is not in the file."""
 _PIECE = 2**20
 
 
@@ -63,21 +63,17 @@ def _read(path: Path, content: BinaryIO | gzip.GzipFile, available: int, *, exac
     announced = math.prod(shape) * dtype.itemsize
     expected = f"its header announces {_shape(shape)} elements of type {dtype.name}, {announced} bytes"
     if announced > MAX_BYTES:
-        raise InputError(
-            f"{path}: {expected}; at most {MAX_BYTES} are read, so this file is damaged or too large"
-        )
+        raise InputError(f"{path}: {expected}; at most {MAX_BYTES} are read, so this file is damaged or too large")
     rest = available - content.tell()
     if announced > available or (exact and announced > rest):
         amount = f"{max(rest, 0)} follow" if exact else "the compressed file is too short for that"
         raise InputError(f"{path}: truncated: {expected}, {amount}; fetch the file again")
     elements = np.empty(announced, np.uint8)  # untouched pages take no memory
-    filled = _fill(memoryview(elements), content)
+    filled = _fill(elements, content)
     if filled < announced:
         raise InputError(f"{path}: truncated: {expected}, {filled} follow; fetch the file again")
     if content.read(1):
-        raise InputError(
-            f"{path}: {expected}, but more follow; this is not the file that its header describes"
-        )
+        raise InputError(f"{path}: {expected}, but more follow; this is not the file that its header describes")
     return elements.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
@@ -90,9 +86,7 @@ def _read_header(path: Path, content: BinaryIO | gzip.GzipFile) -> tuple[np.dtyp
     code, rank = magic[2], magic[3]
     if code not in ELEMENT_TYPES:
         known = ", ".join(f"0x{known:02x}" for known in ELEMENT_TYPES)
-        raise InputError(
-            f"{path}: not an IDX file: unknown element type 0x{code:02x}, expected one of {known}"
-        )
+        raise InputError(f"{path}: not an IDX file: unknown element type 0x{code:02x}, expected one of {known}")
     if not 1 <= rank <= MAX_RANK:
         raise InputError(f"{path}: expected an IDX file of rank 1 to {MAX_RANK}, got rank {rank}")
     extents = content.read(4 * rank)
@@ -101,14 +95,14 @@ def _read_header(path: Path, content: BinaryIO | gzip.GzipFile) -> tuple[np.dtyp
     return np.dtype(f">{ELEMENT_TYPES[code]}"), struct.unpack(f">{rank}I", extents)
 
 
-def _fill(target: memoryview, content: BinaryIO | gzip.GzipFile) -> int:
-    """Read into `target` until it is full or the content ends; how many bytes were read."""
+def _fill(target: np.ndarray, content: BinaryIO | gzip.GzipFile) -> int:
+    """Read into `target` (uint8) until it is full or the content ends; how many bytes were read."""
     filled = 0
     while filled < len(target):
         piece = content.read(min(_PIECE, len(target) - filled))
         if not piece:
             break
-        target[filled : filled + len(piece)] = piece
+        target[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
         filled += len(piece)
     return filled
 

@@ -42,7 +42,7 @@ class Images:
 
 
 def load(name_or_folder: str | os.PathLike[str]) -> Images:
-    """Load a shipped set by its name, or any folder in MNIST's format; InputError if it is neither or unusable."""
+    """Load a shipped set by its name, or a folder in MNIST's format; InputError if it is neither."""
     if name_or_folder in DATASETS:
         return _load(shipped_folder(str(name_or_folder)), str(name_or_folder))
     if not os.path.isdir(name_or_folder):
@@ -74,14 +74,12 @@ def _load(folder: Path, name: str) -> Images:
 def load_split(
     folder: str | os.PathLike[str], *, train: bool, family: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training or test images (N, H, W) uint8 and labels (N,) uint8 of a folder; InputError as `load_folder`."""
+    """The training or test images (N, H, W) uint8 and labels (N,) uint8; InputError as `load_folder`."""
     image_file, label_file = find_files(folder, train=train, family=family)
     images, labels = read_idx(image_file), read_idx(label_file)
     for path, array, rank, what in ((image_file, images, 3, "images"), (label_file, labels, 1, "labels")):
         if array.dtype != np.uint8 or array.ndim != rank:
-            raise InputError(
-                f"{path}: expected {what} as uint8 of rank {rank}, got {array.dtype} of rank {array.ndim}"
-            )
+            raise InputError(f"{path}: expected {what} as uint8 of rank {rank}, got {array.dtype} of rank {array.ndim}")
     if len(images) != len(labels):
         raise InputError(
             f"{image_file}: {len(images)} images, but {len(labels)} labels in {label_file.name}; "
@@ -92,9 +90,7 @@ def load_split(
     return images, labels
 
 
-def find_files(
-    folder: str | os.PathLike[str], *, train: bool, family: str | None = None
-) -> tuple[Path, Path]:
+def find_files(folder: str | os.PathLike[str], *, train: bool, family: str | None = None) -> tuple[Path, Path]:
     """The image and the label file of one split: `train-images-idx3-ubyte`, `t10k-labels.idx1-ubyte.gz`, ...
 
     They lie in the folder itself, in its `raw`, or, as torchvision lays them out, in `MNIST/raw`
@@ -103,19 +99,13 @@ def find_files(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(
-            f"{folder}: no such folder; expected one with the files of an image set in MNIST's format"
-        )
+        raise InputError(f"{folder}: no such folder; expected one with the files of an image set in MNIST's format")
     families = _FAMILY if family is None else (family,)
     places = [folder, folder / "raw", *(folder / name / "raw" for name in families)]
     found = [pair for place in places if (pair := _find_pair(place, train)) is not None]
     if not found:
-        example = " and ".join(
-            f"{_PARTS[train][0]}-{kind}-ubyte[.gz]" for kind in ("images-idx3", "labels-idx1")
-        )
-        raise InputError(
-            f"{folder}: expected {example} in it or in its folder {families[0]}/raw, found neither"
-        )
+        example = " and ".join(f"{_PARTS[train][0]}-{kind}-ubyte[.gz]" for kind in ("images-idx3", "labels-idx1"))
+        raise InputError(f"{folder}: expected {example} in it or in its folder {families[0]}/raw, found neither")
     if len(found) > 1:
         choices = ", ".join(str(images.parent) for images, _ in found)
         raise InputError(f"{folder}: holds several image sets ({choices}); name one of these folders")
@@ -139,7 +129,7 @@ def _find(folder: Path, part: str, kind: str) -> Path | None:
 
 
 def shipped_folder(name: str) -> Path:
-    """The folder of a shipped set, after its files were checked against their SHA-256; InputError if one differs."""
+    """The folder of a shipped set, its files checked against their SHA-256; InputError if one differs."""
     for file, expected in _SHA256.items():
         path = _SHIPPED / file
         if file.startswith(f"{name}/") and _sha256(path) != expected:

@@ -9,7 +9,6 @@ import numpy as np
 
 from ddpnet import checkpoint
 from ddpnet.autograd.grad_mode import no_grad
-from ddpnet.backend import Device, host
 from ddpnet.distributed import Communicator
 from ddpnet.distributed.tree import share, tree_all_reduce
 from ddpnet.nn import functional as F
@@ -35,7 +34,7 @@ class Evaluation:
 
 def correct(output: Tensor, labels: Tensor) -> int:
     """How many rows of output (n, classes) are largest at their label (n,)."""
-    return int(host((output.array.argmax(axis=1) == labels.array).sum()))
+    return int((output.array.argmax(axis=1) == labels.array).sum())
 
 
 @no_grad

@@ -15,7 +15,7 @@ from ddpnet.tensor import Tensor
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
-    """One batch of many samples (`torch.utils.data.default_collate`): tensors get a first dimension of `len(batch)`.
+    """One batch of many samples (`torch.utils.data.default_collate`): tensors get a first dimension for them.
 
     The first sample decides. Tensors, NumPy arrays and NumPy scalars keep their dtype, floats become float64,
     ints int64, strings stay a sequence; mappings, named tuples and sequences are collated item by item, and
@@ -35,9 +35,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, str | bytes):
         return batch
     if isinstance(first, Mapping):
-        return _like_mapping(
-            first, {key: default_collate([sample[key] for sample in batch]) for key in first}
-        )
+        return _like_mapping(first, {key: default_collate([sample[key] for sample in batch]) for key in first})
     if isinstance(first, Sequence):
         return _collate_sequences(first, batch)
     raise TypeError(_unsupported(type(first)))
@@ -46,9 +44,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
 def _collate_sequences(first: Sequence[Any], batch: Sequence[Sequence[Any]]) -> Any:
     lengths = {len(sample) for sample in batch}
     if len(lengths) != 1:
-        raise RuntimeError(
-            f"default_collate: expected samples of equal length, got lengths {sorted(lengths)}"
-        )
+        raise RuntimeError(f"default_collate: expected samples of equal length, got lengths {sorted(lengths)}")
     columns = [default_collate(column) for column in zip(*batch, strict=True)]
     if isinstance(first, tuple):
         return type(first)(*columns) if hasattr(first, "_fields") else columns
@@ -110,4 +106,4 @@ def _or_plain(filled: Callable[[], Any], content: Any) -> Any:
 
 
 def _unsupported(kind: object) -> str:
-    return f"default_collate: expected tensors, NumPy arrays, numbers, strings, mappings or sequences, got {kind}"
+    return f"default_collate: expected tensors, arrays, numbers, strings, mappings or sequences, got {kind}"

@@ -53,9 +53,7 @@ class DataLoader(Generic[Sample]):
         _check_without_workers(workers_only)
         _check_exclusive(batch_size, bool(shuffle), sampler, batch_sampler, drop_last)
         if pin_memory:
-            warnings.warn(
-                "DataLoader(pin_memory=True) has no effect: batches stay in pageable memory", stacklevel=2
-            )
+            warnings.warn("DataLoader(pin_memory=True) has no effect: batches stay in pageable memory", stacklevel=2)
         if sampler is None:
             source: Any = dataset
             sampler = RandomSampler(source, generator=generator) if shuffle else SequentialSampler(source)
@@ -68,7 +66,9 @@ class DataLoader(Generic[Sample]):
         self.sampler = sampler
         self.batch_sampler = batch_sampler
         self.num_workers = num_workers
-        self.collate_fn = collate_fn or (default_convert if batch_sampler is None else default_collate)
+        self.collate_fn: Callable[[Any], Any] = collate_fn or (
+            default_convert if batch_sampler is None else default_collate
+        )
         self.pin_memory = pin_memory
         self.pin_memory_device = pin_memory_device
         self.drop_last = drop_last
@@ -82,9 +82,7 @@ class DataLoader(Generic[Sample]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and name in self.__dict__:
-            raise ValueError(
-                f"{name}: cannot be changed in a {type(self).__name__} that exists; make a new one"
-            )
+            raise ValueError(f"{name}: cannot be changed in a {type(self).__name__} that exists; make a new one")
         super().__setattr__(name, value)
 
     def __iter__(self) -> Iterator[Any]:
@@ -109,8 +107,8 @@ def _check_workers(num_workers: int) -> None:
         raise ValueError(f"num_workers: expected 0, got {num_workers}")
     if num_workers > 0:
         raise NotImplementedError(
-            f"num_workers={num_workers}: worker processes are not supported yet; use num_workers=0, which loads in "
-            "this process"
+            f"num_workers={num_workers}: worker processes are not supported yet; "
+            "use num_workers=0, which loads in this process"
         )
 
 
@@ -128,8 +126,6 @@ def _check_exclusive(
     if sampler is not None and shuffle:
         raise ValueError("sampler and shuffle exclude each other: the sampler decides the order")
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-        raise ValueError(
-            "batch_sampler excludes batch_size, shuffle, sampler and drop_last: it decides all of them"
-        )
+        raise ValueError("batch_sampler excludes batch_size, shuffle, sampler and drop_last: it decides all of them")
     if batch_sampler is None and batch_size is None and drop_last:
         raise ValueError("batch_size=None gives single samples and excludes drop_last")

@@ -146,17 +146,13 @@ def random_split(
     if sum(sizes) != count:
         raise ValueError(f"random_split: expected lengths that add up to {count} samples, got {sum(sizes)}")
     order = (generator or default_generator()).draw().permutation(count).tolist()
-    return [
-        Subset(dataset, order[end - size : end]) for end, size in zip(accumulate(sizes), sizes, strict=True)
-    ]
+    return [Subset(dataset, order[end - size : end]) for end, size in zip(accumulate(sizes), sizes, strict=True)]
 
 
 def _sizes(count: int, fractions: Sequence[float]) -> list[int]:
     for number, fraction in enumerate(fractions):
         if not 0 <= fraction <= 1:
-            raise ValueError(
-                f"random_split: expected fractions from 0 to 1, got {fraction} at index {number}"
-            )
+            raise ValueError(f"random_split: expected fractions from 0 to 1, got {fraction} at index {number}")
     sizes = [math.floor(count * fraction) for fraction in fractions]
     for left_over in range(count - sum(sizes)):
         sizes[left_over % len(sizes)] += 1

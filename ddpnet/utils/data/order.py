@@ -1,4 +1,4 @@
-"""Which samples make up the global batch of a step: a function of the seed, so that no position has to be saved."""
+"""Which samples make up the global batch of a step: a function of the seed, so that no position is saved."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ class Batches:
 
     def __init__(self, samples: int, batch: int, seed: int) -> None:
         if samples < 1 or batch < 1:
-            raise ValueError(
-                f"expected at least 1 sample and a batch of at least 1, got {samples} and {batch}"
-            )
+            raise ValueError(f"expected at least 1 sample and a batch of at least 1, got {samples} and {batch}")
         self.samples = samples
         self.batch = batch
         self.seed = seed

@@ -140,7 +140,8 @@ class WeightedRandomSampler(Sampler[int]):
             raise RuntimeError("weights: expected finite numbers, none of them negative and not all zero")
         if not replacement and np.count_nonzero(values) < num_samples:
             raise RuntimeError(
-                f"weights: {np.count_nonzero(values)} are positive, too few for {num_samples} samples without replacement"
+                f"weights: {np.count_nonzero(values)} are positive, "
+                f"too few for {num_samples} samples without replacement"
             )
         self.weights = Tensor(values)
         self.num_samples = num_samples
