@@ -46,8 +46,8 @@ def choose_core_type() -> None:
 
 def describe() -> dict[str, str]:
     """What the bits of a matrix product depend on: library, version, core type and threads of NumPy's BLAS."""
-    import numpy  # noqa: F401, PLC0415 - loads the library that is asked about
-    from threadpoolctl import threadpool_info  # noqa: PLC0415 - `import ddpnet` does without it
+    import numpy  # noqa: F401 - loads the library that is asked about
+    from threadpoolctl import threadpool_info
 
     for pool in threadpool_info():
         if pool["user_api"] == "blas":

@@ -50,7 +50,7 @@ class _Switch:
         return switched  # type: ignore[return-value]
 
 
-class no_grad(_Switch):  # noqa: N801 - PyTorch's name
+class no_grad(_Switch):
     """Operations inside are not recorded; as a context manager, or as the decorator `@no_grad()` or `@no_grad`."""
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
@@ -64,21 +64,21 @@ class no_grad(_Switch):  # noqa: N801 - PyTorch's name
         super().__init__(False)
 
 
-class inference_mode(_Switch):  # noqa: N801 - PyTorch's name
+class inference_mode(_Switch):
     """As `no_grad`."""
 
     def __init__(self, mode: bool = True) -> None:
         super().__init__(not mode)
 
 
-class enable_grad(_Switch):  # noqa: N801 - PyTorch's name
+class enable_grad(_Switch):
     """Operations inside are recorded, in a `no_grad` too."""
 
     def __init__(self) -> None:
         super().__init__(True)
 
 
-class set_grad_enabled(_Switch):  # noqa: N801 - PyTorch's name
+class set_grad_enabled(_Switch):
     """Sets the mode at once; as a context manager it puts back the mode before."""
 
     def __init__(self, mode_: bool) -> None:

@@ -23,7 +23,7 @@ NO_MPI = (
 def load() -> Any:
     """`mpi4py.MPI`, initialised; InputError where there is no MPI."""
     try:
-        from mpi4py import MPI  # noqa: PLC0415 - importing it initialises MPI
+        from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there but finds no library
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{NO_MPI} ({reason})") from error
@@ -71,8 +71,8 @@ def _check_size(size: int) -> None:
     promised = int(os.environ.get("DDPNET_WORLD_SIZE", announced[1] if announced else size))
     if promised != size:
         raise InputError(
-            f"the launcher started {promised} ranks but the MPI library sees a world of {size}: the launcher belongs to "
-            "another MPI than the library that mpi4py loaded; use the mpiexec beside it (see `ddpnet doctor`)"
+            f"the launcher started {promised} ranks but the MPI library sees a world of {size}: the launcher belongs "
+            "to another MPI than the library that mpi4py loaded; use the mpiexec beside it (see `ddpnet doctor`)"
         )
 
 

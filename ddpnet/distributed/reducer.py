@@ -84,10 +84,10 @@ class Reducer:
         sums = reducer.reduce()                          # `.grad` is now the mean over the global batch
         optimizer.step()
 
-    What is random inside is drawn from the stream of (step, shard). Buffers of floating point end the step with the mean
-    of the shards' changes, weighted by samples; integer buffers with the change that shard 0 made. `metrics` are names of
-    numbers that are summed over the shards in float64; "samples" is counted always. With `gradients_as_views` the `.grad`s
-    lie in the buckets, and change with the next step.
+    What is random inside is drawn from the stream of (step, shard). Buffers of floating point end the step with the
+    mean of the shards' changes, weighted by samples; integer buffers with the change that shard 0 made. `metrics` are
+    names of numbers that are summed over the shards in float64; "samples" is counted always. With `gradients_as_views`
+    the `.grad`s lie in the buckets, and change with the next step.
     """
 
     def __init__(

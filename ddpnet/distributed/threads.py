@@ -80,7 +80,7 @@ def run_threads(
     def run(rank: int) -> None:
         try:
             results[rank] = function(ThreadCommunicator(world, rank))
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
+        except BaseException as error:
             errors[rank] = error
             world.barrier.abort()
 

@@ -79,31 +79,35 @@ def tree_all_reduce(
 ) -> list[np.ndarray]:
     """The sum over all shards, the same bits on every rank.
 
-    `held` has, for each of this rank's nodes (`nodes_within` its share), the node's sum as a list of flat arrays. Slice d
-    of every array goes to rank d, which finishes the tree there and gives the sum to all: each element crosses the network
-    about twice, as in the best all-reduce, with any number of ranks.
+    `held` has, for each of this rank's nodes (`nodes_within` its share), the node's sum as a list of flat arrays.
+    Slice d of every array goes to rank d, which finishes the tree there and gives the sum to all: each element crosses
+    the network about twice, as in the best all-reduce, with any number of ranks.
     """
     root = (0, shards)
     if comm.size == 1:
         return held[0][1]
     totals = [np.empty_like(array) for array in held[0][1]]
-    slices = [[slice(*share(array.size, comm.size, d)) for d in range(comm.size)] for array in totals]
-    mine = [array[cut[comm.rank]] for array, cut in zip(totals, slices, strict=True)]
+    mine = _slices(totals, comm, comm.rank)
     peers = [peer for peer in range(comm.size) if peer != comm.rank]
     owners = [(peer, node) for peer in peers for node in nodes_within(share(shards, comm.size, peer), root)]
     inbox = {node: [np.empty_like(part) for part in mine] for _, node in owners}
     comm.exchange(
-        _filled((peer, array[cut[peer]]) for peer in peers for _, sums in held for array, cut in zip(sums, slices)),
+        _filled((peer, part) for peer in peers for _, sums in held for part in _slices(sums, comm, peer)),
         _filled((peer, part) for peer, node in owners for part in inbox[node]),
     )
-    known = inbox | {node: [a[cut[comm.rank]] for a, cut in zip(sums, slices, strict=True)] for node, sums in held}
+    known = inbox | {node: _slices(sums, comm, comm.rank) for node, sums in held}
     for index, part in enumerate(mine):
         part[...] = _finish(root, {node: parts[index] for node, parts in known.items()}, add)
     comm.exchange(
         _filled((peer, part) for peer in peers for part in mine),
-        _filled((peer, array[cut[peer]]) for peer in peers for array, cut in zip(totals, slices)),
+        _filled((peer, part) for peer in peers for part in _slices(totals, comm, peer)),
     )
     return totals
+
+
+def _slices(arrays: list[Array], comm: Communicator, owner: int) -> list[Array]:
+    """The slice of each array that a rank owns."""
+    return [array[slice(*share(array.size, comm.size, owner))] for array in arrays]
 
 
 def _filled(messages: Any) -> list[Message]:

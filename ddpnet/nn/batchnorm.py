@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ddpnet import dtypes
+from ddpnet.dtypes import DType
 from ddpnet.nn.module import Module
 from ddpnet.nn.parameter import Parameter
-from ddpnet.ops.creation import DeviceLike, DType, ones, tensor, zeros
+from ddpnet.ops.creation import DeviceLike, ones, tensor, zeros
 from ddpnet.ops.normalization import batch_norm
 from ddpnet.tensor import Tensor
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ddpnet.dtypes import DType
 from ddpnet.nn import init
 from ddpnet.nn.module import Module
 from ddpnet.nn.parameter import Parameter
 from ddpnet.ops.convolution import Pair, conv2d, pair
-from ddpnet.ops.creation import DeviceLike, DType, empty
+from ddpnet.ops.creation import DeviceLike, empty
 from ddpnet.tensor import Tensor
 
 

@@ -31,19 +31,19 @@ def _fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.array.shape[1] * window, tensor.array.shape[0] * window
 
 
-@no_grad
+@no_grad()
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Numbers drawn evenly from [a, b)."""
     return tensor.uniform_(a, b, generator=generator)
 
 
-@no_grad
+@no_grad()
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normally distributed numbers."""
     return tensor.normal_(mean, std, generator=generator)
 
 
-@no_grad
+@no_grad()
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -60,7 +60,7 @@ def trunc_normal_(
     return tensor.copy_(Tensor(np.asarray(values, np.float32)).to(tensor.device))
 
 
-@no_grad
+@no_grad()
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """One value."""
     return tensor.fill_(val)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ddpnet.dtypes import DType
 from ddpnet.nn import init
 from ddpnet.nn.module import Module
 from ddpnet.nn.parameter import Parameter
-from ddpnet.ops.creation import DeviceLike, DType, empty
+from ddpnet.ops.creation import DeviceLike, empty
 from ddpnet.ops.linalg import linear
 from ddpnet.tensor import Tensor
 

@@ -18,10 +18,10 @@ from ddpnet.tensor import Tensor
 class DistributedDataParallel(Module):
     """Wraps a model for a loop that runs on every rank (`torch.nn.parallel.DistributedDataParallel`).
 
-    The weights start as rank 0's. At the end of each `backward` every `.grad` is the mean over the ranks, weighted by the
-    samples each had (the first dimension of the first tensor given to `forward`), so that uneven parts give the gradient
-    of the joined batch. Buffers such as batch norm's statistics are averaged likewise. What is random inside is drawn
-    from the stream of (call, rank).
+    The weights start as rank 0's. At the end of each `backward` every `.grad` is the mean over the ranks, weighted by
+    the samples each had (the first dimension of the first tensor given to `forward`), so that uneven parts give the
+    gradient of the joined batch. Buffers such as batch norm's statistics are averaged likewise. What is random inside
+    is drawn from the stream of (call, rank).
     """
 
     def __init__(
@@ -40,7 +40,8 @@ class DistributedDataParallel(Module):
         super().__init__()
         if not any(p.requires_grad for p in module.parameters()):
             raise RuntimeError(
-                "DistributedDataParallel is not needed when a module doesn't have any parameter that requires a gradient."
+                "DistributedDataParallel is not needed when a module doesn't have any parameter that requires a "
+                "gradient."
             )
         self.module = module
         comm = current()

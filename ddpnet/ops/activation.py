@@ -8,9 +8,9 @@ from ddpnet import random
 from ddpnet.backend import array_module
 from ddpnet.kernels import kernels_for
 from ddpnet.ops.conversion import floating
+from ddpnet.ops.dims import one_axis
 from ddpnet.ops.inplace import assign, check_writable, inplace
 from ddpnet.ops.op import Op
-from ddpnet.ops.dims import one_axis
 from ddpnet.tensor import Tensor, method
 
 

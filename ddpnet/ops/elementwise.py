@@ -13,6 +13,7 @@ from ddpnet.ops.inplace import inplace
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor, method
 
+
 def operator(*names: str) -> Callable[[Any], Any]:
     """Decorator: the function of two operands is these operators of Tensor, too; other types are not ours to add."""
 

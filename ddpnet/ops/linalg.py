@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ddpnet.ops.op import Op
 from ddpnet.ops.elementwise import operator
+from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor, method
 
 

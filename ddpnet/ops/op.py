@@ -40,7 +40,7 @@ class Op(Node):
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
     """For each output, whether gradients flow through it."""
 
-    saved: tuple[Array, ...] | None = ()
+    saved: Any = ()
     needs: tuple[bool, ...]
     recording: bool
     _versions: tuple[tuple[Version, int, tuple[int, ...]], ...] = ()

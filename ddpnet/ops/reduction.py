@@ -13,6 +13,7 @@ from ddpnet.ops.dims import Dims, axes, one_axis
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor, method
 
+
 def spread(g: Any, shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> Any:
     """A reduction's gradient as a read-only view of the shape that was reduced."""
     if not keepdim:

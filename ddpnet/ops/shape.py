@@ -10,8 +10,8 @@ import numpy as np
 from ddpnet import dtypes
 from ddpnet.backend import array_module
 from ddpnet.ops.conversion import cast
-from ddpnet.ops.op import Op
 from ddpnet.ops.dims import Dims, axes, one_axis
+from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor, method
 
 

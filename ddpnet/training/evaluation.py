@@ -37,7 +37,7 @@ def correct(output: Tensor, labels: Tensor) -> int:
     return int((output.array.argmax(axis=1) == labels.array).sum())
 
 
-@no_grad
+@no_grad()
 def evaluate_model(model: Module, split: Split, comm: Communicator) -> Evaluation:
     """Loss and accuracy of a model in evaluation mode; every rank takes some of the batches, and all get the result."""
     model.eval()

@@ -91,7 +91,8 @@ def _output_folder(settings: Settings, saved: Checkpoint | None) -> Path:
         newest = checkpoint.newest(out)
         if newest is not None and newest != saved.path:
             raise InputError(
-                f"{out}: holds {newest.name}, which is newer than {saved.path.name}: resume that, or choose another --out"
+                f"{out}: holds {newest.name}, which is newer than {saved.path.name}: resume that, or choose another "
+                "--out"
             )
     return out
 

@@ -62,7 +62,9 @@ class Settings:
         if self.seed < 0:
             raise InputError(f"seed: expected a whole number of 0 or more, got {self.seed}")
         if self.shards > self.batch:
-            raise InputError(f"shards: expected at most one a sample of the global batch ({self.batch}), got {self.shards}")
+            raise InputError(
+                f"shards: expected at most one a sample of the global batch ({self.batch}), got {self.shards}"
+            )
 
     @property
     def rate(self) -> float:

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 DEADLINE_S = 120
 
 
@@ -32,8 +32,8 @@ class Peer:
             os.mkfifo(fifo)
         command = [sys.executable, str(HERE / "worker.py"), library, str(batch // ranks), str(pipe), str(results)]
         self.processes = _start(library, [*command, str(ranks)], ranks)
-        self.orders = [open(fifo, "w") for fifo in pipes]
-        self.times = [open(fifo) for fifo in reports]
+        self.orders = [fifo.open("w") for fifo in pipes]  # waits until the worker listens
+        self.times = [fifo.open() for fifo in reports]
 
     def round(self, steps: int) -> float:
         """Seconds a step, of the slowest rank."""

@@ -22,7 +22,7 @@ if library == "torch":
 else:
     import ddpnet as torch  # type: ignore[no-redef]
     from ddpnet import distributed  # type: ignore[no-redef]
-from models import step_function
+from models import step_function  # noqa: E402 - after the library, whose settings come before NumPy
 
 rank, wrap = 0, None
 if ranks > 1:
