@@ -7,7 +7,7 @@ from ddpnet import blas as _blas
 
 _blas.choose_core_type()  # before NumPy is loaded
 
-import ddpnet.nn.parallel  # noqa: E402  - nn does not import it: it stands above distributed
+import ddpnet.nn.parallel  # noqa: E402, F401 - nn does not import it: it stands above distributed
 from ddpnet import autograd, backend, distributed, dtypes, nn, optim, utils  # noqa: E402
 from ddpnet.autograd.grad_mode import (  # noqa: E402
     enable_grad,

@@ -1,5 +1,7 @@
 """Checkpoints: what is saved comes back to the bit, damage is noticed, and a killed save leaves nothing half."""
 
+import fcntl
+import hashlib
 import json
 import math
 import os
@@ -68,7 +70,6 @@ def flip(path: Path, bit: int) -> None:
 
 def edit_manifest(folder: Path, change: Any) -> None:
     """Change a manifest and give it a right digest, as an attacker or another program would."""
-    import hashlib
 
     def encoded(data: Any) -> bytes:
         return (json.dumps(data, indent=1) + "\n").encode()
@@ -225,7 +226,7 @@ def test_manifest_cannot_name_other_files(tmp_path, name):
     (tmp_path / "secret").write_bytes(b"secret")
 
     def rename(manifest: Any) -> None:
-        manifest["files"] = {name: entry for entry in manifest["files"].values()}
+        manifest["files"] = {name: manifest["files"]["state.json"]}
 
     edit_manifest(path, rename)
     with pytest.raises(InputError, match="expected the files"):
@@ -268,8 +269,6 @@ def test_nonsense_in_place_of_the_manifest(tmp_path, text):
     ],
 )
 def test_content_of_another_form_with_right_digests(tmp_path, state):
-    import hashlib
-
     path = checkpoint.save(tmp_path, **content())
     (path / "state.json").write_bytes(state)
     entry = {"size": len(state), "sha256": hashlib.sha256(state).hexdigest()}
@@ -388,7 +387,7 @@ for fatal in range(200):
     status = os.waitpid(child, 0)[1]
     newest = checkpoint.newest(sys.argv[1])
     print(fatal, status, checkpoint.load(newest).step)
-    if status == 0:
+    if status != signal.SIGKILL:
         break
 """
     with start("save(1, 100)" + script, tmp_path) as process:
@@ -397,8 +396,9 @@ for fatal in range(200):
     assert process.returncode == 0, errors
     assert len(rows) >= 10  # operations at which it was killed
     *killed, finished = rows
-    assert finished[1:] == (0, 2) or finished[1] == 256  # 256: the checkpoint was there before it was killed
+    assert finished[1] in (0, 256)  # 256: the last kill came after the renaming, so that step 2 existed
     assert all(status == signal.SIGKILL and step in (1, 2) for _, status, step in killed)
+    assert killed[0][2] == 1
     assert check_run(tmp_path, at_least=2) == 2
 
 
@@ -421,8 +421,6 @@ save(2, 200_000 if {limit} < 800_000 else 200_010)
 
 
 def test_a_save_in_progress_is_left_alone(tmp_path):
-    import fcntl
-
     in_use = tmp_path / ".unfinished-step-00000001-x"
     in_use.mkdir()
     descriptor = os.open(in_use, os.O_RDONLY)

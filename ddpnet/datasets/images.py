@@ -45,7 +45,7 @@ def load(name_or_folder: str | os.PathLike[str]) -> Images:
     """Load a shipped set by its name, or a folder in MNIST's format; InputError if it is neither."""
     if name_or_folder in DATASETS:
         return _load(shipped_folder(str(name_or_folder)), str(name_or_folder))
-    if not os.path.isdir(name_or_folder):
+    if not os.path.exists(name_or_folder) and os.sep not in str(name_or_folder):
         raise InputError(_unknown(str(name_or_folder)))
     return load_folder(name_or_folder)
 
@@ -158,8 +158,8 @@ def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), DATASETS, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown data set {name!r}: {hint}Known: {', '.join(DATASETS)}; or a folder in MNIST's format"
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"unknown data set {name!r}{hint}; expected {' or '.join(DATASETS)}, or a folder in MNIST's format"
 
 
 def _size(images: np.ndarray) -> str:

@@ -44,13 +44,12 @@ class DataLoader(Generic[Sample]):
         in_order: bool = True,
     ) -> None:
         _check_workers(num_workers)
-        workers_only = {
-            "timeout": timeout,
-            "prefetch_factor": prefetch_factor,
-            "persistent_workers": persistent_workers or None,
-            "multiprocessing_context": multiprocessing_context,
-        }
-        _check_without_workers(workers_only)
+        _check_without_workers(
+            timeout=timeout or None,
+            prefetch_factor=prefetch_factor,
+            persistent_workers=persistent_workers or None,
+            multiprocessing_context=multiprocessing_context,
+        )
         _check_exclusive(batch_size, bool(shuffle), sampler, batch_sampler, drop_last)
         if pin_memory:
             warnings.warn("DataLoader(pin_memory=True) has no effect: batches stay in pageable memory", stacklevel=2)
@@ -112,12 +111,10 @@ def _check_workers(num_workers: int) -> None:
         )
 
 
-def _check_without_workers(options: dict[str, Any]) -> None:
+def _check_without_workers(**options: object) -> None:
     for name, value in options.items():
-        if value:
+        if value is not None:
             raise ValueError(f"{name}={value!r} needs worker processes (num_workers > 0); leave it out")
-        if value is not None and value != 0:
-            raise ValueError(f"{name}: expected no negative number, got {value!r}")
 
 
 def _check_exclusive(

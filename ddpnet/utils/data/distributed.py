@@ -18,7 +18,7 @@ class DistributedSampler(Sampler[int]):
 
     As in PyTorch, samples are repeated from the beginning to make the parts equal, or the last ones dropped
     with `drop_last`; the order depends on `seed` and on the epoch that `set_epoch` sets. `num_replicas` and
-    `rank` are the world's by default. ValueError for a rank outside [0, num_replicas).
+    `rank` are the default group's if left out. ValueError for a rank outside [0, num_replicas), or if there is no group.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class DistributedSampler(Sampler[int]):
         self.num_replicas: int = distributed.get_world_size() if num_replicas is None else num_replicas
         self.rank: int = distributed.get_rank() if rank is None else rank
         if not 0 <= self.rank < self.num_replicas:
-            raise ValueError(f"Invalid rank {rank}: expected 0 to {self.num_replicas - 1}")
+            raise ValueError(f"Invalid rank {self.rank}: expected 0 to {self.num_replicas - 1}")
         self.dataset = dataset
         self.epoch = 0
         self.drop_last = drop_last

@@ -1,0 +1,249 @@
+"""Gradients, buffers and metrics of shards become those of the global batch, on any number of ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ddpnet as torch
+from ddpnet import distributed, nn
+from ddpnet.distributed import Communicator, Reducer
+from ddpnet.distributed.process_group import using
+from ddpnet.distributed.threads import run_threads
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.standard_normal((26, 1, 8, 8)).astype(np.float32)
+LABELS = RNG.integers(0, 3, 26)
+
+
+def build() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(36, 3),
+    )
+
+
+def run(comm: Communicator, shards: int, optimizer: str, samples: int = 26, bucket_bytes: int = 2**20) -> Any:
+    model = build()
+    reducer = Reducer(model, comm, shards, ("loss",), bucket_bytes)
+    steps = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(4):
+        for rows in reducer.shards(samples):
+            loss = nn.functional.cross_entropy(model(torch.tensor(IMAGES[rows])), torch.tensor(LABELS[rows]))
+            loss.backward()
+            reducer.count(loss=loss.item() * (rows.stop - rows.start))
+        sums = reducer.reduce()
+        losses.append((sums["loss"], sums["samples"]))
+        steps.step()
+    return losses, {name: tensor.array.copy() for name, tensor in model.state_dict().items()}
+
+
+def same(a: Any, b: Any) -> bool:
+    return a[0] == b[0] and all(a[1][name].tobytes() == b[1][name].tobytes() for name in a[1])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(("shards", "samples"), [(8, 26), (4, 26), (5, 26), (8, 5)])
+def test_same_bits_on_any_number_of_ranks(optimizer: str, shards: int, samples: int) -> None:
+    """Dropout, batch norm, uneven and empty shards included."""
+    (alone,) = run_threads(1, lambda comm: run(comm, shards, optimizer, samples))
+    for size in range(2, shards + 1):
+        for result in run_threads(size, lambda comm: run(comm, shards, optimizer, samples)):
+            assert same(result, alone), f"{size} ranks"
+
+
+def test_bucket_size_does_not_change_the_bits() -> None:
+    (whole,) = run_threads(1, lambda comm: run(comm, 8, "sgd"))
+    for bucket_bytes in (1, 100, 2000):
+        assert all(same(r, whole) for r in run_threads(3, lambda comm: run(comm, 8, "sgd", 26, bucket_bytes)))
+
+
+def test_other_shards_are_other_bits() -> None:
+    """The tests above can fail."""
+    eight, four = (run_threads(1, lambda comm, n=n: run(comm, n, "sgd"))[0] for n in (8, 4))
+    assert not same(eight, four)
+
+
+def test_mean_gradient_of_the_global_batch() -> None:
+    """Uneven shards give the gradient of the joined batch, not the mean of means."""
+    model = nn.Linear(5, 2)
+    x, y = RNG.standard_normal((11, 5)).astype(np.float32), RNG.integers(0, 2, 11)
+    nn.functional.cross_entropy(model(torch.tensor(x)), torch.tensor(y)).backward()
+    expected = model.weight.grad.array.copy()
+
+    def rank(comm: Communicator) -> np.ndarray:
+        copy = nn.Linear(5, 2)
+        copy.load_state_dict(model.state_dict())
+        reducer = Reducer(copy, comm, 4)
+        for rows in reducer.shards(11):
+            nn.functional.cross_entropy(copy(torch.tensor(x[rows])), torch.tensor(y[rows])).backward()
+        reducer.reduce()
+        return copy.weight.grad.array.copy()
+
+    for gradient in run_threads(3, rank):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_constant_buffers_stay_as_they_are_to_the_bit() -> None:
+    """A weighted mean of equal numbers would round: only changes are averaged."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 1)
+            self.register_buffer("constant", torch.tensor([0.1, 0.7, 1 / 3]))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x * self.constant)
+
+    def rank(comm: Communicator) -> bytes:
+        net = Net()
+        reducer = Reducer(net, comm, 3)
+        for _ in range(5):
+            for rows in reducer.shards(21):
+                net(torch.ones(rows.stop - rows.start, 3)).sum().backward()
+            reducer.reduce()
+        return net.constant.array.tobytes()
+
+    assert set(run_threads(3, rank)) == {torch.tensor([0.1, 0.7, 1 / 3]).array.tobytes()}
+
+
+def test_more_ranks_than_shards_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 ranks need at least as many shards, got shards=2"):
+        run_threads(3, lambda comm: Reducer(nn.Linear(1, 1), comm, 2))
+
+
+# DistributedDataParallel on threads
+
+
+def ddp(comm: Communicator, function: Any) -> Any:
+    with using(comm):
+        return function(comm)
+
+
+def test_ddp_has_the_gradients_of_the_joined_batch() -> None:
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
+    x, y = torch.tensor(RNG.standard_normal((13, 5)), dtype=torch.float32), torch.tensor(RNG.integers(0, 3, 13))
+    nn.functional.cross_entropy(model(x), y).backward()
+
+    def rank(comm: Communicator) -> list[np.ndarray]:
+        torch.manual_seed(comm.rank)  # weights differ until rank 0's are taken
+        copy = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
+        if comm.rank == 0:
+            copy.load_state_dict(model.state_dict())
+        parallel = nn.parallel.DistributedDataParallel(copy)
+        rows = slice(13 * comm.rank // comm.size, 13 * (comm.rank + 1) // comm.size)
+        nn.functional.cross_entropy(parallel(x[rows]), y[rows]).backward()
+        return [p.grad.array.copy() for p in parallel.parameters()]
+
+    for gradients in run_threads(3, lambda comm: ddp(comm, rank)):
+        for gradient, parameter in zip(gradients, model.parameters(), strict=True):
+            expected = parameter.grad.array
+            assert np.abs(gradient - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+def test_ddp_accumulates_and_no_sync_waits() -> None:
+    x = torch.tensor(RNG.standard_normal((8, 4)), dtype=torch.float32)
+
+    def rank(comm: Communicator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        torch.manual_seed(0)
+        parallel = nn.parallel.DistributedDataParallel(nn.Linear(4, 2))
+        mine = x[4 * comm.rank : 4 * comm.rank + 4]
+        parallel(mine).mean().backward()
+        once = parallel.module.weight.grad.array.copy()
+        parallel(mine).mean().backward()
+        twice = parallel.module.weight.grad.array.copy()
+        parallel.zero_grad()
+        with parallel.no_sync():
+            parallel(mine).mean().backward()
+        parallel(mine).mean().backward()
+        return once, twice, parallel.module.weight.grad.array.copy()
+
+    results = run_threads(2, lambda comm: ddp(comm, rank))
+    for once, twice, late in results:
+        np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
+        np.testing.assert_allclose(late, twice, rtol=1e-6)
+        np.testing.assert_array_equal(once, results[0][0])
+
+
+def test_ddp_averages_batch_norm_statistics() -> None:
+    x = torch.tensor(RNG.standard_normal((12, 3)), dtype=torch.float32)
+
+    def rank(comm: Communicator) -> list[bytes]:
+        parallel = nn.parallel.DistributedDataParallel(nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)))
+        for _ in range(3):
+            parallel(x[6 * comm.rank : 6 * comm.rank + 6]).sum().backward()
+        return [b.array.tobytes() for b in parallel.buffers()]
+
+    first, second = run_threads(2, lambda comm: ddp(comm, rank))
+    assert first == second
+
+
+def test_ddp_dropout_differs_between_ranks() -> None:
+    def rank(comm: Communicator) -> bytes:
+        torch.manual_seed(0)
+        parallel = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(64, 64), nn.Dropout(0.5)))
+        return (parallel(torch.ones(1, 64)).array == 0).tobytes()
+
+    first, second = run_threads(2, lambda comm: ddp(comm, rank))
+    assert first != second
+
+
+# Collectives on threads
+
+
+@pytest.mark.parametrize(
+    ("op", "expected"),
+    [("SUM", 6.0), ("AVG", 2.0), ("PRODUCT", 6.0), ("MIN", 1.0), ("MAX", 3.0)],
+)
+def test_all_reduce(op: str, expected: float) -> None:
+    def rank(comm: Communicator) -> float:
+        tensor = torch.full((3, 2), float(comm.rank + 1))
+        distributed.all_reduce(tensor, distributed.ReduceOp[op])
+        return tensor[2, 1].item()
+
+    assert run_threads(3, lambda comm: ddp(comm, rank)) == [expected] * 3
+
+
+def test_broadcast_and_all_gather() -> None:
+    def rank(comm: Communicator) -> tuple[list[int], list[int]]:
+        tensor = torch.tensor([comm.rank, 10])
+        parts = [torch.zeros(2, dtype=torch.int64) for _ in range(comm.size)]
+        distributed.all_gather(parts, tensor)
+        work = distributed.broadcast(tensor, src=1, async_op=True)
+        assert work is not None
+        assert work.wait()
+        return tensor.tolist(), [part[0].item() for part in parts]
+
+    assert run_threads(3, lambda comm: ddp(comm, rank)) == [([1, 10], [0, 1, 2])] * 3
+
+
+def test_calls_before_init_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match="init_process_group"):
+        distributed.get_rank()
+
+
+def test_world_of_one() -> None:
+    distributed.init_process_group("gloo")
+    try:
+        assert (distributed.get_rank(), distributed.get_world_size()) == (0, 1)
+        tensor = torch.tensor([2.0])
+        distributed.all_reduce(tensor)
+        distributed.barrier()
+        assert tensor.item() == 2
+        with pytest.raises(RuntimeError, match="twice"):
+            distributed.init_process_group()
+    finally:
+        distributed.destroy_process_group()
+    with pytest.raises(ValueError, match="Invalid backend"):
+        distributed.init_process_group("smoke-signals")
+    assert not distributed.is_initialized()

@@ -1,0 +1,96 @@
+"""The fixed tree: the same bits whoever adds what, shown with ranks that are threads."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from ddpnet.distributed.communicator import Communicator
+from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.tree import TreeSum, are_siblings, halves, nodes_within, share, tree_all_reduce
+
+
+def reduced(comm: Communicator, data: list[np.ndarray]) -> np.ndarray:
+    """This rank's shards added in tree order, then everything."""
+    shards = len(data)
+    total = TreeSum(shards, lambda a, b: np.add(a, b, out=a))
+    for shard in range(*share(shards, comm.size, comm.rank)):
+        total.push(shard, data[shard].copy())
+    return tree_all_reduce(comm, shards, [(span, [array]) for span, array in total.partial])[0]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 5, 8, 12, 13])
+@pytest.mark.parametrize("elements", [0, 1, 3, 1001])
+def test_same_bits_on_any_number_of_ranks(shards: int, elements: int) -> None:
+    rng = np.random.default_rng(shards)
+    data = [rng.standard_normal(elements).astype(np.float32) * 10.0 ** rng.integers(-4, 5) for _ in range(shards)]
+    alone = run_threads(1, lambda comm: reduced(comm, data))[0]
+    np.testing.assert_allclose(alone, np.sum(data, axis=0, dtype=np.float64), rtol=1e-4, atol=1e-2)
+    for size in range(2, min(shards, 8) + 1):
+        for total in run_threads(size, lambda comm: reduced(comm, data)):
+            assert total.tobytes() == alone.tobytes(), f"{size} ranks"
+
+
+def test_a_plain_sum_would_have_other_bits() -> None:
+    """The test above can fail: adding one after the other is a different number."""
+    rng = np.random.default_rng(0)
+    data = [rng.standard_normal(1000).astype(np.float32) for _ in range(8)]
+    tree = run_threads(3, lambda comm: reduced(comm, data))[0]
+    plain = data[0].copy()
+    for array in data[1:]:
+        plain += array
+    assert tree.tobytes() != plain.tobytes()
+
+
+def test_nodes_cover_each_shard_once() -> None:
+    for shards in range(1, 40):
+        for size in range(1, shards + 1):
+            nodes = [n for r in range(size) for n in nodes_within(share(shards, size, r), (0, shards))]
+            assert [shard for start, stop in nodes for shard in range(start, stop)] == list(range(shards))
+
+
+def test_siblings_are_the_halves_of_one_node() -> None:
+    assert halves((2, 5)) == ((2, 3), (3, 5))
+    assert are_siblings((0, 2), (2, 4), (0, 8))
+    assert not are_siblings((2, 4), (4, 6), (0, 8))
+
+
+def test_partial_sums_stay_few() -> None:
+    most = 0
+    total = TreeSum(64, lambda a, b: None)
+    for shard in range(64):
+        total.push(shard, shard)
+        most = max(most, len(total.partial))
+    assert most <= 7  # log2(64) + 1
+    assert [span for span, _ in total.partial] == [(0, 64)]
+
+
+def test_delays_do_not_change_the_bits() -> None:
+    rng = np.random.default_rng(1)
+    data = [rng.standard_normal(100).astype(np.float32) for _ in range(6)]
+
+    def delay(sender: int, receiver: int) -> bool:
+        time.sleep(0.01 * ((sender * 7 + receiver * 3) % 4))
+        return True
+
+    prompt = run_threads(3, lambda comm: reduced(comm, data))
+    late = run_threads(3, lambda comm: reduced(comm, data), fault=delay)
+    assert [total.tobytes() for total in prompt] == [total.tobytes() for total in late]
+
+
+def test_a_lost_message_ends_with_the_name_of_the_rank() -> None:
+    data = [np.ones(10, np.float32)] * 3
+    with pytest.raises(TimeoutError, match="nothing came from rank 1"):
+        run_threads(3, lambda comm: reduced(comm, data), timeout=0.3, fault=lambda sender, receiver: sender != 1)
+
+
+def test_an_exception_of_one_rank_is_the_one_that_is_raised() -> None:
+    def fail(comm: Communicator) -> None:
+        if comm.rank == 1:
+            raise KeyError("the cause")
+        comm.barrier()
+
+    with pytest.raises(KeyError, match="the cause"):
+        run_threads(3, fail, timeout=5)
