@@ -218,6 +218,8 @@ def test_newer_format(tmp_path):
     edit_manifest(path, lambda manifest: manifest.update(version=2))
     with pytest.raises(InputError, match=r"newer ddpnet \(format 2, this program reads up to 1\): upgrade ddpnet"):
         checkpoint.load(path)
+    with pytest.raises(InputError, match="upgrade ddpnet"):
+        checkpoint.find(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "..", "model.safetensors/../../secret"])
@@ -289,7 +291,7 @@ def test_find(tmp_path):
     (tmp_path / "empty").mkdir()
     for path, message in (
         (tmp_path / "nowhere", "no such checkpoint"),
-        (tmp_path / "empty", "holds no whole checkpoint"),
+        (tmp_path / "empty", "holds no checkpoint"),
         (last / "state.json", "got a file"),
     ):
         with pytest.raises(InputError, match=message):

@@ -10,7 +10,7 @@ import pytest
 import ddpnet
 from ddpnet import random
 from ddpnet.distributed.process_group import using
-from ddpnet.distributed.solo import Solo
+from ddpnet.distributed.solo import SoloCommunicator
 from ddpnet.utils import data
 from ddpnet.utils.data import (
     BatchSampler,
@@ -187,7 +187,7 @@ def test_distributed_sampler():
     for rank in (-1, 3):
         with pytest.raises(ValueError, match=f"Invalid rank {rank}"):
             DistributedSampler(range(12), 3, rank)
-    with using(Solo()):
+    with using(SoloCommunicator()):
         assert sorted(DistributedSampler(range(12))) == list(range(12))
 
 
@@ -358,10 +358,10 @@ def test_getitems():
     ids=str,
 )
 def test_options_that_exclude_each_other(options):
-    with pytest.raises(ValueError, match="|".join(options)):
+    with pytest.raises(ValueError, match=r"|".join(options)):
         DataLoader(Squares(), **options)
     oracle = pytest.importorskip("torch.utils.data")
-    with pytest.raises(ValueError, match="should be|mutually exclusive|could only|can only|needs"):
+    with pytest.raises(ValueError, match=r"should be|mutually exclusive|could only|can only|needs"):
         oracle.DataLoader(Squares(), **options)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
+import safetensors.numpy
 
 from ddpnet import dtypes
 
@@ -32,14 +33,7 @@ _NAMES = {
 
 def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The arrays as a safetensors file; TypeError for an element type that it has no name for."""
-    kept = {name: _little_endian(name, array) for name, array in arrays.items()}
-    specifications = {
-        name: safetensors.TensorSpec(
-            dtype=array.dtype.name, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
-        )
-        for name, array in kept.items()
-    }
-    return bytes(safetensors.serialize(specifications))
+    return safetensors.numpy.save({name: _little_endian(name, array) for name, array in arrays.items()})
 
 
 def from_bytes(data: bytes) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """Checkpoints in the folder of a run: `step-00000030` and so on, each of them whole or absent.
 
 A checkpoint is made under a temporary name and renamed when all of it is on disk. The temporary directory is
-locked (`flock`) as long as its maker lives: what a killed run left is not locked, and the next save removes
-it.
+locked (`flock`) as long as its maker lives: what a killed run left is not locked, and the next save
+removes it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ddpnet.checkpoint import arrays, plain
 from ddpnet.checkpoint.manifest import MANIFEST, describe, read, read_whole, regular_size
 from ddpnet.errors import InputError
 
-_NAME = re.compile(r"step-(\d{8,})")
+_NAME = re.compile(r"step-[0-9]{8,}")
 _UNFINISHED = ".unfinished-"
 
 
@@ -122,9 +122,9 @@ def find(path: Path) -> Path:
         return path
     found = newest(path)
     if found is None:
-        damaged = next(_candidates(path), None)
-        why = f"; {damaged} is not whole" if damaged else ""
-        raise InputError(f"{path}: holds no whole checkpoint{why}")
+        for unusable in _candidates(path):
+            read_whole(unusable)  # raises, saying why
+        raise InputError(f"{path}: holds no checkpoint")
     return found
 
 

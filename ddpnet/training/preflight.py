@@ -87,13 +87,11 @@ def _output_folder(settings: Settings, saved: Checkpoint | None) -> Path:
             f"{out}: the output folder is not empty (it holds {holds[0]}): choose another --out, or go on with "
             f"--resume {out}"
         )
-    if saved is not None and holds:
-        newest = checkpoint.newest(out)
-        if newest is not None and newest != saved.path:
-            raise InputError(
-                f"{out}: holds {newest.name}, which is newer than {saved.path.name}: resume that, or choose another "
-                "--out"
-            )
+    newer = [name for name in holds if saved is not None and name > saved.path.name and name.startswith("step-")]
+    if newer:  # whole or damaged: its name would be in the way
+        raise InputError(
+            f"{out}: holds {newer[0]}, which is newer than {saved.path.name}: resume that, or choose another --out"
+        )
     return out
 
 

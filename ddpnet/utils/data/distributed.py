@@ -18,7 +18,8 @@ class DistributedSampler(Sampler[int]):
 
     As in PyTorch, samples are repeated from the beginning to make the parts equal, or the last ones dropped
     with `drop_last`; the order depends on `seed` and on the epoch that `set_epoch` sets. `num_replicas` and
-    `rank` are the default group's if left out. ValueError for a rank outside [0, num_replicas), or if there is no group.
+    `rank` are the default group's if left out. ValueError for a rank outside [0, num_replicas), or if there is
+    no group to ask.
     """
 
     def __init__(
