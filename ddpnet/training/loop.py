@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ddpnet import checkpoint
 from ddpnet.distributed import Communicator, Reducer, broadcast_state
+from ddpnet.errors import InputError
 from ddpnet.nn import functional as F
 from ddpnet.optim.lr_scheduler import CosineAnnealingLR
-from ddpnet.training.evaluation import correct, evaluate_model
+from ddpnet.training.evaluation import Evaluation, correct, evaluate_model
 from ddpnet.training.preparation import (
     arrays,
     build_optimizer,
@@ -26,7 +27,14 @@ from ddpnet.utils.data import Batches
 
 
 def train(settings: Settings, comm: Communicator, report: Report) -> None:
-    """Train on all ranks of `comm` from the settings that `preflight` gave; rank 0 reports and saves."""
+    """Train on all ranks of `comm` from the settings that `preflight` gave; rank 0 reports and saves.
+
+    InputError for more ranks than shards, and for files that cannot be read or written.
+    """
+    if comm.size > settings.shards:
+        raise InputError(
+            f"{comm.size} ranks cannot share {settings.shards} shards: give --shards {comm.size}, or start fewer ranks"
+        )
     run = _Run(settings, comm, report if comm.rank == 0 else Report())
     with stop_signals() as stop:
         run.go(stop)
@@ -51,6 +59,7 @@ class _Run:
         broadcast_state(self.model, comm)
         self.reducer = Reducer(self.model, comm, settings.shards, metrics=("loss", "correct", "stop"))
         self.reducer.step = self.step
+        self._tested: tuple[int, Evaluation] | None = None
 
     def go(self, stop: list[int]) -> None:
         """From the step that was reached to the last, or to the end of the step in which a rank was told to stop."""
@@ -102,16 +111,22 @@ class _Run:
 
     def _end_epoch(self, epoch: _EpochMeter) -> None:
         rate = epoch.images_per_second()
-        test = evaluate_model(self.model, self.test_set, self.comm)
+        test = self._test()
         number = self.step // self.batches.per_epoch
         self.report.epoch(number, *epoch.means(), test.loss, test.accuracy, rate)
+
+    def _test(self) -> Evaluation:
+        """The test images, evaluated once for the weights of a step."""
+        if self._tested is None or self._tested[0] != self.step:
+            self._tested = self.step, evaluate_model(self.model, self.test_set, self.comm)
+        return self._tested[1]
 
     def _checkpoint_is_due(self) -> bool:
         every = self.settings.checkpoint_every or self.batches.per_epoch
         return self.step % every == 0 or self.step == self.total
 
     def _end(self, seconds: float) -> None:
-        test = evaluate_model(self.model, self.test_set, self.comm)
+        test = self._test()
         digest = checkpoint.weights_digest(arrays(self.model))
         self.report.end(digest, test.loss, test.accuracy, seconds)
 

@@ -87,11 +87,11 @@ def _output_folder(settings: Settings, saved: Checkpoint | None) -> Path:
             f"{out}: the output folder is not empty (it holds {holds[0]}): choose another --out, or go on with "
             f"--resume {out}"
         )
-    newer = [name for name in holds if saved is not None and name > saved.path.name and name.startswith("step-")]
-    if newer:  # whole or damaged: its name would be in the way
-        raise InputError(
-            f"{out}: holds {newer[0]}, which is newer than {saved.path.name}: resume that, or choose another --out"
-        )
+    for name in holds:  # a later checkpoint, whole or damaged, would be in the way
+        if saved is not None and name.startswith("step-") and name > saved.path.name:
+            raise InputError(
+                f"{out}: holds {name}, which is newer than {saved.path.name}: resume that, or choose another --out"
+            )
     return out
 
 

@@ -1,0 +1,222 @@
+"""The run behind `ddpnet train`: one answer at any number of ranks, stopped and resumed or not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddpnet.distributed.threads import run_threads
+from ddpnet.errors import InputError
+from ddpnet.training import Report, Settings, evaluate, preflight, train
+
+
+class Notes(Report):
+    """Keeps what a run tells."""
+
+    def __init__(self) -> None:
+        self.digest = ""
+        self.losses: list[float] = []
+        self.checkpoints: list[Path] = []
+        self.notes: list[str] = []
+
+    def step(self, step: int, loss: float) -> None:
+        self.losses.append(loss)
+
+    def checkpoint(self, path: Path) -> None:
+        self.checkpoints.append(path)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def end(self, digest: str, test_loss: float, test_accuracy: float, seconds: float) -> None:
+        self.digest = digest
+        self.test = test_loss, test_accuracy
+
+
+def run(settings: Settings, ranks: int, given: frozenset[str] = frozenset()) -> Notes:
+    notes = Notes()
+    ready = preflight(settings, given)
+    run_threads(ranks, lambda comm: train(ready, comm, notes), timeout=60)
+    return notes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set in MNIST's format: 200 and 60 images of 28 x 28."""
+    path = tmp_path_factory.mktemp("digits")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 200), ("t10k", 60)):
+        labels = rng.integers(0, 10, count).astype(np.uint8)
+        images = (rng.random((count, 28, 28)) * 60).astype(np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[2 * label : 2 * label + 6, 4:24] = 255
+        write(path / f"{part}-images-idx3-ubyte", images)
+        write(path / f"{part}-labels-idx1-ubyte", labels)
+    return path
+
+
+def write(path: Path, array: np.ndarray) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+@pytest.mark.parametrize("model", ["lenet", "mlp", "cnn"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_same_weights_on_any_number_of_ranks_and_resumed(
+    folder: Path, tmp_path: Path, model: str, optimizer: str
+) -> None:
+    """200 images in batches of 48: each epoch ends with a batch of 8; dropout and batch norm take part."""
+    settings = Settings(model=model, data=str(folder), optimizer=optimizer, batch=48, steps=8, seed=7)
+    alone = run(replace(settings, out=tmp_path / "1"), 1)
+    for ranks in (2, 3, 4, 8):
+        assert run(replace(settings, out=tmp_path / str(ranks)), ranks).digest == alone.digest, f"{ranks} ranks"
+    run(replace(settings, steps=3, out=tmp_path / "half"), 2)
+    resumed = Settings(steps=8, resume=tmp_path / "half", out=tmp_path / "resumed")
+    assert run(resumed, 3, frozenset({"steps", "resume", "out"})).digest == alone.digest
+
+
+def test_shards_decide_the_bits(folder: Path, tmp_path: Path) -> None:
+    settings = Settings(model="mlp", data=str(folder), steps=4, batch=40)
+    eight, four = (run(replace(settings, shards=n, out=tmp_path / str(n)), 1).digest for n in (8, 4))
+    assert eight != four
+    assert run(replace(settings, shards=4, out=tmp_path / "4-on-4"), 4).digest == four
+
+
+def test_it_learns(folder: Path, tmp_path: Path) -> None:
+    notes = run(Settings(data=str(folder), epochs=15, batch=20, out=tmp_path / "run"), 2)
+    assert notes.losses[-1] < 0.2 * notes.losses[0]
+    assert notes.test[1] > 0.9
+    found = evaluate(tmp_path / "run", None, run_threads(1, lambda comm: comm)[0])
+    assert (found.loss, found.accuracy) == notes.test
+    assert found.samples == 60
+
+
+def test_evaluation_is_the_same_on_any_number_of_ranks(folder: Path, tmp_path: Path) -> None:
+    run(Settings(model="cnn", data=str(folder), steps=2, out=tmp_path / "run"), 1)
+    results = [run_threads(n, lambda comm: evaluate(tmp_path / "run", "mnist", comm)) for n in (1, 3)]
+    assert len({(found.loss, found.accuracy) for ranks in results for found in ranks}) == 1
+    assert results[0][0].samples == 10_000
+
+
+def test_cosine_schedule_resumes(folder: Path, tmp_path: Path) -> None:
+    settings = Settings(data=str(folder), schedule="cosine", epochs=2, batch=25, checkpoint_every=5)
+    whole = run(replace(settings, out=tmp_path / "whole"), 1)
+    middle = tmp_path / "whole" / "step-00000005"
+    assert middle in whole.checkpoints
+    resumed = run(Settings(resume=middle, out=tmp_path / "again"), 2, frozenset({"resume", "out"}))
+    assert resumed.digest == whole.digest
+    assert not resumed.notes
+
+
+def test_keep_leaves_the_newest(folder: Path, tmp_path: Path) -> None:
+    run(Settings(data=str(folder), steps=6, checkpoint_every=1, keep=2, out=tmp_path / "run"), 1)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["step-00000005", "step-00000006"]
+
+
+# Bad input: one clear message, and nothing is touched
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "lent"}, "did you mean 'lenet'"),
+        ({"optimizer": "adan"}, "did you mean 'adam'"),
+        ({"schedule": "cos"}, "did you mean 'cosine'"),
+        ({"lr": float("nan")}, "lr: expected a positive number, got nan"),
+        ({"lr": -1.0}, "lr: expected a positive number"),
+        ({"steps": 0}, "steps: expected a whole number of 1 or more"),
+        ({"steps": 1, "epochs": 1}, "exclude each other"),
+        ({"batch": 4}, "shards: expected at most one a sample"),
+        ({"momentum": -0.1}, "momentum"),
+    ],
+)
+def test_values_that_no_run_can_have(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Settings(**change)  # type: ignore[arg-type]
+
+
+def test_unknown_data_set() -> None:
+    with pytest.raises(InputError, match="did you mean 'mnist'"):
+        preflight(Settings(data="mnits"))
+
+
+def test_labels_out_of_range(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    labels = tmp_path / "train-labels-idx1-ubyte"
+    damaged = bytearray(labels.read_bytes())
+    damaged[8 + 17] = 10
+    labels.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"\[17\]: expected a label from 0 to 9, got 10"):
+        preflight(Settings(data=str(tmp_path)))
+
+
+def test_images_that_do_not_fit_the_model(folder: Path, tmp_path: Path) -> None:
+    for part, count in (("train", 20), ("t10k", 10)):
+        write(tmp_path / f"{part}-images-idx3-ubyte", np.zeros((count, 40, 40), np.uint8))
+        write(tmp_path / f"{part}-labels-idx1-ubyte", np.zeros(count, np.uint8))
+    with pytest.raises(InputError, match="lenet takes images of at most 32 by 32 pixels, got 40 by 40"):
+        preflight(Settings(data=str(tmp_path), batch=8))
+    with pytest.raises(InputError, match="at most the 20 training images"):
+        preflight(Settings(data=str(tmp_path), model="mlp", batch=64))
+
+
+def test_resume_of_another_run(folder: Path, tmp_path: Path) -> None:
+    run(Settings(model="mlp", data=str(folder), steps=2, seed=1, out=tmp_path / "run"), 1)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for change, message in (
+        ({"model": "cnn"}, "the run has model mlp, not cnn"),
+        ({"seed": 2}, "the run has seed 1, not 2"),
+        ({"steps": 2}, "has ended; to go on, give more --steps"),
+    ):
+        settings = Settings(resume=tmp_path / "run", **change)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=message):
+            preflight(settings, frozenset({"resume", *change}))
+    with pytest.raises(InputError, match="the output folder is not empty"):
+        preflight(Settings(model="mlp", data=str(folder), out=tmp_path / "run"))
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_resume_into_the_folder_of_the_run(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = Settings(model="mlp", data=str(folder), out=out)
+    run(replace(settings, steps=2), 1)
+    given = frozenset({"resume", "out", "steps"})
+    run(Settings(resume=out, out=out, steps=4), 2, given)
+    assert sorted(path.name for path in out.iterdir()) == ["step-00000002", "step-00000004"]
+    with pytest.raises(InputError, match="holds step-00000004, which is newer"):
+        preflight(Settings(resume=out / "step-00000002", out=out, steps=6), given)
+
+
+def test_checkpoint_of_another_model(folder: Path, tmp_path: Path) -> None:
+    """A checkpoint whose settings name one model and whose arrays are another's."""
+    from ddpnet import checkpoint
+
+    run(Settings(model="mlp", data=str(folder), steps=1, out=tmp_path / "run"), 1)
+    saved = checkpoint.load(checkpoint.find(tmp_path / "run"))
+    path = checkpoint.save(
+        tmp_path / "other",
+        model=saved.model,
+        optimizer=saved.optimizer,
+        schedule=None,
+        step=1,
+        settings={**saved.settings, "model": "lenet"},
+        fingerprint=saved.fingerprint,
+    )
+    with pytest.raises(InputError, match="the weights are those of another model"):
+        preflight(Settings(resume=path, steps=9), frozenset({"resume", "steps"}))
+
+
+def test_more_ranks_than_shards(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="3 ranks cannot share 2 shards"):
+        run(Settings(data=str(folder), steps=1, shards=2, out=tmp_path / "run"), 3)
+
+
+def test_settings_survive_json() -> None:
+    settings = Settings(model="cnn", lr=0.1, resume=Path("a/b"), out=Path("c"))
+    assert Settings.from_json(settings.to_json()) == settings
+    assert "resume" not in json.loads(json.dumps(settings.defining()))
