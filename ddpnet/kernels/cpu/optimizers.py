@@ -1,0 +1,141 @@
+"""Steps of optimizers: one parameter, in place, in one pass over memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ddpnet.kernels.cpu.compiled import compiled, in_place_through_float32
+
+
+def _flat(array: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+    """One dimension over the same memory; an empty array for what is not used."""
+    return np.empty(0, like.dtype) if array is None else array.reshape(-1)
+
+
+@in_place_through_float32
+def sgd_step(
+    p: np.ndarray,
+    g: np.ndarray,
+    buf: np.ndarray | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+    first: bool,
+) -> None:
+    """SGD; `buf` (None without momentum) takes the gradient undampened at the first step."""
+    number = p.dtype.type
+    keep, take = (number(0), number(1)) if first else (number(momentum), number(1 - dampening))
+    sign = number(-1 if maximize else 1)
+    flat = p.reshape(-1), g.reshape(-1), _flat(buf, p)
+    if buf is None:
+        _sgd(*flat[:2], number(lr), number(weight_decay), sign)
+    else:
+        _sgd_momentum(*flat, number(lr), number(momentum), keep, take, number(weight_decay), nesterov, sign)
+
+
+@compiled
+def _sgd(p, g, lr, weight_decay, sign):  # type: ignore[no-untyped-def]
+    for i in range(p.size):
+        p[i] -= lr * (sign * g[i] + weight_decay * p[i])
+
+
+@compiled
+def _sgd_momentum(p, g, buf, lr, momentum, keep, take, weight_decay, nesterov, sign):  # type: ignore[no-untyped-def]
+    ahead, velocity = (momentum, p.dtype.type(1)) if nesterov else (p.dtype.type(1), p.dtype.type(0))
+    for i in range(p.size):
+        d = sign * g[i] + weight_decay * p[i]
+        buf[i] = keep * buf[i] + take * d
+        p[i] -= lr * (velocity * d + ahead * buf[i])
+
+
+@in_place_through_float32
+def adam_step(
+    p: np.ndarray,
+    g: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    vmax: np.ndarray | None,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+    step: int,
+) -> None:
+    """Adam, or AdamW with `decoupled` weight decay; `vmax` (amsgrad) or None; `step` counts from 1."""
+    number = p.dtype.type
+    rate = lr / (1 - beta1**step)
+    root = 1 / math.sqrt(1 - beta2**step)
+    shrink, join = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    factors = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, shrink, join, -1.0 if maximize else 1.0)
+    flat = p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1)
+    if vmax is None:
+        _adam(*flat, *map(number, factors))
+    else:
+        _amsgrad(*flat, vmax.reshape(-1), *map(number, factors))
+
+
+@compiled
+def _adam(p, g, m, v, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):  # type: ignore[no-untyped-def]
+    for i in range(p.size):
+        value = p[i] * shrink
+        d = sign * g[i] + join * value
+        m[i] = b1 * m[i] + a1 * d
+        v[i] = b2 * v[i] + a2 * d * d
+        p[i] = value - rate * m[i] / (np.sqrt(v[i]) * root + eps)
+
+
+@compiled
+def _amsgrad(p, g, m, v, vmax, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):  # type: ignore[no-untyped-def]
+    for i in range(p.size):
+        value = p[i] * shrink
+        d = sign * g[i] + join * value
+        m[i] = b1 * m[i] + a1 * d
+        v[i] = b2 * v[i] + a2 * d * d
+        vmax[i] = max(vmax[i], v[i])
+        p[i] = value - rate * m[i] / (np.sqrt(vmax[i]) * root + eps)
+
+
+@in_place_through_float32
+def rmsprop_step(
+    p: np.ndarray,
+    g: np.ndarray,
+    v: np.ndarray,
+    buf: np.ndarray | None,
+    avg: np.ndarray | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    centered: bool,
+    maximize: bool,
+) -> None:
+    """RMSprop; `buf` (None without momentum), `avg` (None unless centred)."""
+    number = p.dtype.type
+    factors = (lr, alpha, 1 - alpha, eps, weight_decay, momentum, -1.0 if maximize else 1.0)
+    flat = p.reshape(-1), g.reshape(-1), v.reshape(-1), _flat(buf, p), _flat(avg, p)
+    _rmsprop(*flat, *map(number, factors), buf is not None, centered)
+
+
+@compiled
+def _rmsprop(p, g, v, buf, avg, lr, keep, take, eps, decay, momentum, sign, has_buf, centered):  # type: ignore[no-untyped-def]
+    for i in range(p.size):
+        d = sign * g[i] + decay * p[i]
+        v[i] = keep * v[i] + take * d * d
+        spread = v[i]
+        if centered:
+            avg[i] = keep * avg[i] + take * d
+            spread -= avg[i] * avg[i]
+        change = d / (np.sqrt(spread) + eps)
+        if has_buf:
+            buf[i] = momentum * buf[i] + change
+            change = buf[i]
+        p[i] -= lr * change
