@@ -1,56 +1,22 @@
-"""Numba's door: compiled functions, and the dtypes that they do not know."""
+"""Numba's door."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, TypeVar
 
 import numba
-import numpy as np
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def compiled(function: _Function) -> _Function:
-    """Compile at the first call, one thread, no lock held; the machine code is kept for later runs if there is a place."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+def compiled(function: _Function) -> Any:
+    """Compile at the first call, for one thread; the machine code is kept for later runs where there is a place for it."""
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return _compile(function, cache=True)
     except RuntimeError:  # no directory for the cache is writable
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return _compile(function, cache=False)
 
 
-def is_half(array: Any) -> bool:
-    """Whether an array is float16 or bfloat16, with which the kernels compute in float32."""
-    return isinstance(array, np.ndarray) and (array.dtype == np.float16 or array.dtype.name == "bfloat16")
-
-
-def through_float32(function: _Function) -> _Function:
-    """Decorator: float16 and bfloat16 arrays are converted to float32 and the results back."""
-
-    @wraps(function)
-    def converting(*arguments: Any) -> Any:
-        half = next((x.dtype for x in arguments if is_half(x)), None)
-        if half is None:
-            return function(*arguments)
-        result = function(*(x.astype(np.float32) if is_half(x) else x for x in arguments))
-        results = result if isinstance(result, tuple) else (result,)
-        back = tuple(y.astype(half) if getattr(y, "dtype", None) == np.float32 else y for y in results)
-        return back if isinstance(result, tuple) else back[0]
-
-    return converting  # type: ignore[return-value]
-
-
-def in_place_through_float32(function: _Function) -> _Function:
-    """Decorator: as `through_float32`, for functions that write into their arrays."""
-
-    @wraps(function)
-    def converting(*arguments: Any) -> None:
-        copies = [x.astype(np.float32) if is_half(x) else x for x in arguments]
-        function(*copies)
-        for original, copy in zip(arguments, copies, strict=True):
-            if copy is not original:
-                original[...] = copy
-
-    return converting  # type: ignore[return-value]
+def _compile(function: Any, cache: bool) -> Any:
+    return numba.njit(function, cache=cache, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})

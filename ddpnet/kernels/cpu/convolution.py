@@ -1,21 +1,22 @@
 """Two-dimensional convolution as matrix products over blocks of images that fit the cache.
 
-With stride 1, the samples that a weight meets lie in the flattened image at one fixed distance from the outputs. So a row
-of the unfolded matrix is one contiguous copy of the (padded) image, and a column that falls between two image rows is
-computed for nothing and never read: a copy of long runs is five times faster than one of short rows.
+With stride 1, the samples that a weight meets lie in the flattened image at one fixed distance from the outputs. So a
+row of the unfolded matrix is one contiguous copy of the (padded) image, and a column that falls between two image rows
+is computed for nothing and never read: a copy of long runs is five times faster than one of short rows.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddpnet.kernels.cpu.compiled import compiled, through_float32
-
-Pair = tuple[int, int]
+from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.geometry import Pair, convolved_extent
+from ddpnet.kernels.precision import through_float32
 
 BLOCK_BYTES = 512 * 1024
 """Of the unfolded matrix: half of a 1 MiB L2 cache; 256 KiB and 1 MiB are 5 to 10 % slower on LeNet."""
@@ -29,7 +30,7 @@ class _Workspace(threading.local):
 
     def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array with any content, valid until the name is taken again."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         buffer = self._buffers.get((name, dtype))
         if buffer is None or buffer.size < size:
             buffer = self._buffers[name, dtype] = np.empty(size, dtype)
@@ -59,10 +60,7 @@ class _Window(NamedTuple):
 
 def _window(x: Any, w: Any, stride: Pair, padding: Pair, dilation: Pair) -> _Window:
     padded = x[2] + 2 * padding[0], x[3] + 2 * padding[1]
-    height, width = (
-        (extent - gap * (k - 1) - 1) // step + 1
-        for extent, gap, k, step in zip(padded, dilation, w[2:], stride, strict=True)
-    )
+    height, width = (convolved_extent(*along) for along in zip(x[2:], w[2:], stride, padding, dilation, strict=True))
     return _Window((w[2], w[3]), stride, padding, dilation, (height, width), padded)
 
 
@@ -171,7 +169,7 @@ def _fold(unfolded: np.ndarray, dx: np.ndarray, window: _Window) -> None:
 
 
 @compiled
-def _pad(x, padded, top, left):  # type: ignore[no-untyped-def]
+def _pad(x, padded, top, left):
     padded[...] = 0
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
@@ -182,7 +180,7 @@ def _pad(x, padded, top, left):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _copy_runs(x, unfolded, kh, kw, dh, dw, width):  # type: ignore[no-untyped-def]
+def _copy_runs(x, unfolded, kh, kw, dh, dw, width):
     run = unfolded.shape[2]
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
@@ -196,7 +194,7 @@ def _copy_runs(x, unfolded, kh, kw, dh, dw, width):  # type: ignore[no-untyped-d
 
 
 @compiled
-def _add_runs(unfolded, x, kh, kw, dh, dw, width):  # type: ignore[no-untyped-def]
+def _add_runs(unfolded, x, kh, kw, dh, dw, width):
     run = unfolded.shape[2]
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
@@ -210,7 +208,7 @@ def _add_runs(unfolded, x, kh, kw, dh, dw, width):  # type: ignore[no-untyped-de
 
 
 @compiled
-def _gather(x, unfolded, kh, kw, sh, sw, dh, dw, oh, ow):  # type: ignore[no-untyped-def]
+def _gather(x, unfolded, kh, kw, sh, sw, dh, dw, oh, ow):
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             for i in range(kh):
@@ -223,7 +221,7 @@ def _gather(x, unfolded, kh, kw, sh, sw, dh, dw, oh, ow):  # type: ignore[no-unt
 
 
 @compiled
-def _scatter(unfolded, x, kh, kw, sh, sw, dh, dw, oh, ow):  # type: ignore[no-untyped-def]
+def _scatter(unfolded, x, kh, kw, sh, sw, dh, dw, oh, ow):
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             for i in range(kh):
@@ -236,7 +234,7 @@ def _scatter(unfolded, x, kh, kw, sh, sw, dh, dw, oh, ow):  # type: ignore[no-un
 
 
 @compiled
-def _narrow_with_bias(wide, bias, y, row_length):  # type: ignore[no-untyped-def]
+def _narrow_with_bias(wide, bias, y, row_length):
     """The wanted columns of (N, O, run) as (N, O, OH, OW), with the bias added."""
     width = y.shape[3]
     for n in range(y.shape[0]):
@@ -250,7 +248,7 @@ def _narrow_with_bias(wide, bias, y, row_length):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _widen(g, wide, row_length):  # type: ignore[no-untyped-def]
+def _widen(g, wide, row_length):
     """(N, O, OH, OW) as (N, run, O), the order that both products read fastest, with zeros between the rows."""
     outputs, rows, width = g.shape[1:]
     zero = g.dtype.type(0)

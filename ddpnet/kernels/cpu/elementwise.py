@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ddpnet.kernels.cpu.compiled import compiled, through_float32
+from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.precision import through_float32
 
 
 @through_float32
@@ -16,7 +17,7 @@ def relu_backward(g: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _where_positive(g, y, dx):  # type: ignore[no-untyped-def]
+def _where_positive(g, y, dx):
     zero = g.dtype.type(0)
     for i in range(g.size):
         dx[i] = g[i] if y[i] > 0 else zero

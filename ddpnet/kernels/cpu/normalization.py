@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ddpnet.kernels.cpu.compiled import compiled, through_float32
+from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.precision import through_float32
 
 
 def _planes(x: np.ndarray) -> np.ndarray:
@@ -20,7 +21,7 @@ def batch_norm_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
-def _statistics(x, mean, var):  # type: ignore[no-untyped-def]
+def _statistics(x, mean, var):
     count = x.shape[0] * x.shape[2]
     for c in range(x.shape[1]):
         total = 0.0
@@ -49,7 +50,7 @@ def batch_norm_apply(
 
 
 @compiled
-def _scale_and_shift(x, scale, shift, y):  # type: ignore[no-untyped-def]
+def _scale_and_shift(x, scale, shift, y):
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             a, b = scale[c], shift[c]
@@ -73,7 +74,7 @@ def batch_norm_backward(
 
 
 @compiled
-def _backward(g, x, mean, invstd, weight, training, dx, dw, db):  # type: ignore[no-untyped-def]
+def _backward(g, x, mean, invstd, weight, training, dx, dw, db):
     count = max(x.shape[0] * x.shape[2], 1)
     one = x.dtype.type(1)
     for c in range(x.shape[1]):

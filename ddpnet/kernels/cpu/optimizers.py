@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ddpnet.kernels.cpu.compiled import compiled, in_place_through_float32
+from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.precision import in_place_through_float32
 
 
 def _flat(array: np.ndarray | None, like: np.ndarray) -> np.ndarray:
@@ -39,13 +40,13 @@ def sgd_step(
 
 
 @compiled
-def _sgd(p, g, lr, weight_decay, sign):  # type: ignore[no-untyped-def]
+def _sgd(p, g, lr, weight_decay, sign):
     for i in range(p.size):
         p[i] -= lr * (sign * g[i] + weight_decay * p[i])
 
 
 @compiled
-def _sgd_momentum(p, g, buf, lr, momentum, keep, take, weight_decay, nesterov, sign):  # type: ignore[no-untyped-def]
+def _sgd_momentum(p, g, buf, lr, momentum, keep, take, weight_decay, nesterov, sign):
     ahead, velocity = (momentum, p.dtype.type(1)) if nesterov else (p.dtype.type(1), p.dtype.type(0))
     for i in range(p.size):
         d = sign * g[i] + weight_decay * p[i]
@@ -83,7 +84,7 @@ def adam_step(
 
 
 @compiled
-def _adam(p, g, m, v, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):  # type: ignore[no-untyped-def]
+def _adam(p, g, m, v, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):
     for i in range(p.size):
         value = p[i] * shrink
         d = sign * g[i] + join * value
@@ -93,7 +94,7 @@ def _adam(p, g, m, v, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):  # t
 
 
 @compiled
-def _amsgrad(p, g, m, v, vmax, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):  # type: ignore[no-untyped-def]
+def _amsgrad(p, g, m, v, vmax, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):
     for i in range(p.size):
         value = p[i] * shrink
         d = sign * g[i] + join * value
@@ -126,7 +127,7 @@ def rmsprop_step(
 
 
 @compiled
-def _rmsprop(p, g, v, buf, avg, lr, keep, take, eps, decay, momentum, sign, has_buf, centered):  # type: ignore[no-untyped-def]
+def _rmsprop(p, g, v, buf, avg, lr, keep, take, eps, decay, momentum, sign, has_buf, centered):
     for i in range(p.size):
         d = sign * g[i] + decay * p[i]
         v[i] = keep * v[i] + take * d * d

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ddpnet.kernels.cpu.compiled import compiled, through_float32
-
-Pair = tuple[int, int]
-
-
-def pooled_extent(extent: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
-    """Windows along one dimension; with `ceil_mode` the last may reach over the end, but starts within it."""
-    free = extent + 2 * padding - dilation * (kernel - 1) - 1
-    windows = (free + (stride - 1 if ceil_mode else 0)) // stride + 1
-    if ceil_mode and (windows - 1) * stride >= extent + padding:
-        windows -= 1
-    return windows
+from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.geometry import Pair, pooled_extent
+from ddpnet.kernels.precision import through_float32
 
 
 @through_float32
@@ -25,9 +16,7 @@ def max_pool2d_forward(
     """The maxima (N, C, OH, OW), and their places in the flattened (H, W) plane as int32; the first of equals, a NaN
     before all."""
     n, c, h, w = x.shape
-    size = [
-        pooled_extent(*along, ceil_mode) for along in zip((h, w), kernel, stride, padding, dilation, strict=True)
-    ]
+    size = [pooled_extent(*along, ceil_mode) for along in zip((h, w), kernel, stride, padding, dilation, strict=True)]
     y = np.empty((n, c, *size), x.dtype)
     places = np.empty(y.shape, np.int32)
     planes, maxima, where = (np.ascontiguousarray(a).reshape(n * c, *a.shape[2:]) for a in (x, y, places))
@@ -39,7 +28,7 @@ def max_pool2d_forward(
 
 
 @compiled
-def _max_of_four(x, y, places):  # type: ignore[no-untyped-def]
+def _max_of_four(x, y, places):
     width = np.int32(x.shape[2])
     for plane in range(x.shape[0]):
         for row in range(y.shape[1]):
@@ -62,7 +51,7 @@ def _max_of_four(x, y, places):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _max_of_windows(x, y, places, kh, kw, sh, sw, ph, pw, dh, dw):  # type: ignore[no-untyped-def]
+def _max_of_windows(x, y, places, kh, kw, sh, sw, ph, pw, dh, dw):
     height, width = x.shape[1], x.shape[2]
     for plane in range(x.shape[0]):
         for row in range(y.shape[1]):
@@ -92,7 +81,7 @@ def max_pool2d_backward(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ..
 
 
 @compiled
-def _scatter(g, places, dx):  # type: ignore[no-untyped-def]
+def _scatter(g, places, dx):
     for plane in range(g.shape[0]):
         out = dx[plane]
         for i in range(g.shape[1]):
@@ -133,14 +122,12 @@ def avg_pool2d_backward(
     n, c, h, w = shape
     dx = np.zeros(shape, g.dtype)
     planes = np.ascontiguousarray(g).reshape(n * c, *g.shape[2:])
-    _spread(
-        planes, dx.reshape(n * c, h, w), *kernel, *stride, *padding, count_include_pad, divisor_override or 0
-    )
+    _spread(planes, dx.reshape(n * c, h, w), *kernel, *stride, *padding, count_include_pad, divisor_override or 0)
     return dx
 
 
 @compiled
-def _divisor(start, stop, low, high, start2, stop2, low2, high2, whole, override):  # type: ignore[no-untyped-def]
+def _divisor(start, stop, low, high, start2, stop2, low2, high2, whole, override):
     """The elements of a window: with its padding if `whole`, else those inside; or `override` if it is not 0."""
     if override:
         return override
@@ -150,7 +137,7 @@ def _divisor(start, stop, low, high, start2, stop2, low2, high2, whole, override
 
 
 @compiled
-def _means(x, y, kh, kw, sh, sw, ph, pw, whole, override):  # type: ignore[no-untyped-def]
+def _means(x, y, kh, kw, sh, sw, ph, pw, whole, override):
     height, width = x.shape[1], x.shape[2]
     for plane in range(x.shape[0]):
         for row in range(y.shape[1]):
@@ -171,7 +158,7 @@ def _means(x, y, kh, kw, sh, sw, ph, pw, whole, override):  # type: ignore[no-un
 
 
 @compiled
-def _spread(g, dx, kh, kw, sh, sw, ph, pw, whole, override):  # type: ignore[no-untyped-def]
+def _spread(g, dx, kh, kw, sh, sw, ph, pw, whole, override):
     height, width = dx.shape[1], dx.shape[2]
     for plane in range(g.shape[0]):
         for row in range(g.shape[1]):

@@ -1,0 +1,21 @@
+"""Element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+
+from ddpnet.kernels.cuda.source import launch
+from ddpnet.kernels.precision import through_float32
+
+Array = Any
+
+
+@through_float32
+def relu_backward(g: Array, y: Array) -> Array:
+    """g where y > 0, else 0; any shape."""
+    g, y = cupy.ascontiguousarray(g), cupy.ascontiguousarray(y)
+    dx = cupy.empty_like(g)
+    launch("elementwise", "relu_backward", g.dtype, g.size, g, y, dx, g.size)
+    return dx
