@@ -48,7 +48,9 @@ def imported(tree: ast.AST, package: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [base])])
+                base = ".".join(
+                    [*package.split(".")[: len(package.split(".")) - node.level + 1], *filter(None, [base])]
+                )
             names += [f"{base}.{alias.name}" for alias in node.names]
     return [name for name in names if name.partition(".")[0] in ("ddpnet", "ddpnet_launch")]
 

@@ -109,9 +109,7 @@ def current() -> Communicator:
     """The communicator of the default group; ValueError before `init_process_group`."""
     comm: Communicator | None = getattr(_thread, "comm", None)
     if comm is None and not _process:
-        raise ValueError(
-            "Default process group has not been initialized, please make sure to call init_process_group."
-        )
+        raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")
     return comm or _process[0]
 
 
@@ -141,9 +139,7 @@ def get_backend(group: None = None) -> str:
     return current().name
 
 
-def all_reduce(
-    tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: None = None, async_op: bool = False
-) -> Work | None:
+def all_reduce(tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: None = None, async_op: bool = False) -> Work | None:
     """Combine the tensors of all ranks, in place on every rank, in the order of the fixed tree over the ranks."""
     comm = current()
     array = np.ascontiguousarray(host(tensor.array)).reshape(-1)
@@ -166,9 +162,7 @@ def broadcast(tensor: Tensor, src: int, group: None = None, async_op: bool = Fal
     return Work() if async_op else None
 
 
-def all_gather(
-    tensor_list: list[Tensor], tensor: Tensor, group: None = None, async_op: bool = False
-) -> Work | None:
+def all_gather(tensor_list: list[Tensor], tensor: Tensor, group: None = None, async_op: bool = False) -> Work | None:
     """Fill `tensor_list` with the tensors of all ranks, in the order of the ranks."""
     comm = current()
     if len(tensor_list) != comm.size:

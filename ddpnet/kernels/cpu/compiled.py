@@ -11,7 +11,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> Any:
-    """Compile at the first call, for one thread; the machine code is kept for later runs where there is a place for it."""
+    """Compile at the first call, for one thread; the machine code is kept for later runs where there is a place."""
     try:
         return _compile(function, cache=True)
     except RuntimeError:  # no directory for the cache is writable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ddpnet.kernels.cpu.compiled import compiled
@@ -9,7 +11,7 @@ from ddpnet.kernels.precision import through_float32
 
 
 def _planes(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x).reshape(x.shape[0], x.shape[1], -1)
+    return np.ascontiguousarray(x).reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
 
 
 @through_float32

@@ -76,7 +76,8 @@ def max_pool2d_backward(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ..
     """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`."""
     n, c, h, w = shape
     dx = np.zeros(shape, g.dtype)
-    _scatter(np.ascontiguousarray(g).reshape(n * c, -1), indices.reshape(n * c, -1), dx.reshape(n * c, h * w))
+    outputs = g.shape[2] * g.shape[3]
+    _scatter(np.ascontiguousarray(g).reshape(-1, outputs), indices.reshape(-1, outputs), dx.reshape(n * c, h * w))
     return dx
 
 

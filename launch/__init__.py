@@ -1,0 +1,4 @@
+"""The command line: starts ranks, watches over them, and says how they fare.
+
+Nothing here imports NumPy at its top: what must be set before NumPy loads is set first (`environment.prepare`).
+"""

@@ -1,0 +1,420 @@
+"""Kernels against slow, obvious references; the CPU's and the GPU's have the same names and signatures."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddpnet import backend
+from ddpnet import kernels as package
+
+RNG = np.random.default_rng(0)
+REALS = [np.float32, np.float64]
+
+
+class Device:
+    """The kernels of a device, called with NumPy arrays."""
+
+    def __init__(self, name: str) -> None:
+        self.module = importlib.import_module(f"ddpnet.kernels.{name}")
+        self.name = name
+
+    def __getattr__(self, kernel: str) -> Any:
+        function = getattr(self.module, kernel)
+        if self.name == "cpu":
+            return function
+
+        def on_gpu(*arguments: Any) -> Any:
+            there = [backend.cupy().asarray(x) if isinstance(x, np.ndarray) else x for x in arguments]
+            result = function(*there)
+            for before, after in zip(arguments, there, strict=True):
+                if isinstance(before, np.ndarray):
+                    before[...] = after.get()  # for those that work in place
+            results = result if isinstance(result, tuple) else (result,)
+            back = tuple(None if y is None else y.get() for y in results)
+            return back if isinstance(result, tuple) else back[0]
+
+        return on_gpu
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def kernels(request: pytest.FixtureRequest) -> Device:
+    if request.param == "cuda" and not backend.cuda_device_count():
+        pytest.skip("no CUDA device with CuPy")
+    return Device(request.param)
+
+
+def normal(*shape: int, dtype: Any = np.float64) -> np.ndarray:
+    return np.asarray(RNG.standard_normal(shape)).astype(dtype)
+
+
+def close(actual: np.ndarray | None, expected: np.ndarray, dtype: Any) -> None:
+    assert actual is not None
+    assert actual.dtype == dtype
+    assert actual.shape == expected.shape
+    tolerance = {np.float64: 1e-12, np.float32: 2e-5, np.float16: 2e-2}[dtype]
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * (1 + np.abs(expected).max(initial=0)))
+
+
+# Convolution
+
+
+def convolve(x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> np.ndarray:
+    """Every output by itself."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    (n, c, h, width), (o, cg, kh, kw) = x.shape, w.shape
+    rows = (h - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+    cols = (width - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    y = np.zeros((n, o, rows, cols))
+    for out in range(o):
+        first = out // (o // groups) * cg
+        for row in range(rows):
+            for col in range(cols):
+                r, q = row * stride[0], col * stride[1]
+                patch = x[
+                    :,
+                    first : first + cg,
+                    r : r + dilation[0] * (kh - 1) + 1 : dilation[0],
+                    q : q + dilation[1] * (kw - 1) + 1 : dilation[1],
+                ]
+                y[:, out, row, col] = (patch * w[out]).sum(axis=(1, 2, 3))
+    return y if b is None else y + b[:, None, None]
+
+
+CONVOLUTIONS = [
+    # x, w, stride, padding, dilation, groups
+    ((2, 1, 9, 9), (3, 1, 5, 5), (1, 1), (0, 0), (1, 1), 1),
+    ((3, 2, 8, 7), (4, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 3, 9, 8), (4, 3, 3, 2), (2, 3), (1, 0), (1, 1), 1),
+    ((1, 2, 11, 10), (2, 2, 3, 3), (1, 1), (2, 3), (2, 3), 1),
+    ((2, 4, 6, 6), (6, 2, 3, 3), (1, 1), (1, 1), (1, 1), 2),
+    ((2, 4, 7, 7), (4, 1, 3, 3), (2, 2), (1, 1), (1, 1), 4),
+    ((2, 5, 4, 4), (3, 5, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((1, 1, 3, 3), (1, 1, 3, 3), (1, 1), (0, 0), (1, 1), 1),
+    ((40, 6, 14, 14), (16, 6, 5, 5), (1, 1), (0, 0), (1, 1), 1),  # several blocks of images
+    ((0, 2, 5, 5), (3, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize(("x_shape", "w_shape", "stride", "padding", "dilation", "groups"), CONVOLUTIONS)
+def test_convolution(
+    kernels: Device, dtype: Any, x_shape: Any, w_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> None:
+    x, w, b = normal(*x_shape), normal(*w_shape), normal(w_shape[0])
+    options = (stride, padding, dilation, groups)
+    expected = convolve(x, w, b, *options)
+    x_, w_, b_ = (a.astype(dtype) for a in (x, w, b))
+    close(kernels.conv2d_forward(x_, w_, b_, *options), expected, dtype)
+    close(kernels.conv2d_forward(x_, w_, None, *options), convolve(x, w, None, *options), dtype)
+    g = normal(*expected.shape)
+    dx, dw, db = kernels.conv2d_backward(g.astype(dtype), x_, w_, *options, (True, True, True))
+    # <g, conv(x)> is linear in each of x, w and b: its derivative along a direction is exact.
+    for gradient, point, kind in ((dx, x, 0), (dw, w, 1), (db, b, 2)):
+        assert gradient.dtype == dtype
+        direction = normal(*point.shape)
+        moved = [direction if i == kind else a for i, a in enumerate((x, w, b))]
+        change = convolve(moved[0], moved[1], moved[2] if kind == 2 else None, *options)
+        if kind == 2:
+            change = change - convolve(x, w, None, *options)
+        slope, along = float((g * change).sum()), float((gradient.astype(np.float64) * direction).sum())
+        scale = np.abs(g * change).sum() + 1
+        assert abs(slope - along) <= scale * (1e-12 if dtype == np.float64 else 1e-5), (slope, along)
+
+
+def test_convolution_leaves_out_what_is_not_needed(kernels: Device) -> None:
+    x, w, g = normal(2, 1, 5, 5), normal(2, 1, 3, 3), normal(2, 2, 3, 3)
+    options = (1, 1), (0, 0), (1, 1), 1
+    assert kernels.conv2d_backward(g, x, w, *options, (False, True, False))[::2] == (None, None)
+    assert kernels.conv2d_backward(g, x, w, *options, (True, False, True))[1] is None
+
+
+@pytest.mark.parametrize("dtype", REALS)
+def test_convolution_of_views(kernels: Device, dtype: Any) -> None:
+    x = normal(6, 9, 8, 4, dtype=dtype).transpose(0, 3, 1, 2)[::2]
+    w = normal(3, 3, 4, 2, dtype=dtype).transpose(3, 2, 0, 1)
+    options = (1, 1), (1, 1), (1, 1), 1
+    close(kernels.conv2d_forward(x, w, None, *options), convolve(x, w, None, *options), dtype)
+    g = normal(3, 9, 8, 2, dtype=dtype).transpose(0, 3, 1, 2)
+    for actual, expected in zip(
+        kernels.conv2d_backward(g, x, w, *options, (True, True, True)),
+        kernels.conv2d_backward(*map(np.ascontiguousarray, (g, x, w)), *options, (True, True, True)),
+        strict=True,
+    ):
+        close(actual, expected, dtype)
+
+
+def test_results_do_not_alias_the_workspace(kernels: Device) -> None:
+    w, options = normal(2, 2, 3, 3), ((1, 1), (1, 1), (1, 1), 1)
+    first = kernels.conv2d_forward(normal(2, 2, 6, 6), w, None, *options)
+    before = first.copy()
+    kernels.conv2d_forward(normal(2, 2, 6, 6), w, None, *options)
+    np.testing.assert_array_equal(first, before)
+
+
+def test_same_bits_each_time(kernels: Device) -> None:
+    x, w, g = normal(30, 6, 14, 14, dtype=np.float32), normal(16, 6, 5, 5, dtype=np.float32), None
+    options = (1, 1), (0, 0), (1, 1), 1
+    y = [kernels.conv2d_forward(x.copy(), w, None, *options) for _ in range(3)]
+    g = normal(*y[0].shape, dtype=np.float32)
+    dw = [kernels.conv2d_backward(g.copy(), x, w, *options, (True, True, True))[1] for _ in range(3)]
+    assert len({array.tobytes() for array in y}) == len({array.tobytes() for array in dw}) == 1
+
+
+def test_half_precision_is_computed_in_float32(kernels: Device) -> None:
+    x, w = normal(2, 3, 6, 6, dtype=np.float16), normal(4, 3, 3, 3, dtype=np.float16)
+    options = (1, 1), (0, 0), (1, 1), 1
+    close(
+        kernels.conv2d_forward(x, w, None, *options),
+        convolve(x.astype(float), w.astype(float), None, *options),
+        np.float16,
+    )
+    y, places = kernels.max_pool2d_forward(x, (2, 2), (2, 2), (0, 0), (1, 1), False)
+    assert (y.dtype, places.dtype) == (np.float16, np.int32)
+
+
+# Pooling
+
+
+def windows(x: np.ndarray, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Any:
+    """For each output, the rows and columns of its window that lie inside, and its extent with padding."""
+    h, w = x.shape[2:]
+    size = []
+    for extent, k, s, p, d in zip((h, w), kernel, stride, padding, dilation, strict=True):
+        span = (extent + 2 * p - d * (k - 1) - 1) / s
+        count = int(np.ceil(span) if ceil_mode else np.floor(span)) + 1
+        if ceil_mode and (count - 1) * s >= extent + p:
+            count -= 1
+        size.append(count)
+    for row in range(size[0]):
+        for col in range(size[1]):
+            r = [row * stride[0] - padding[0] + i * dilation[0] for i in range(kernel[0])]
+            c = [col * stride[1] - padding[1] + j * dilation[1] for j in range(kernel[1])]
+            area = sum(v < h + padding[0] for v in r) * sum(v < w + padding[1] for v in c)
+            yield (row, col), [v for v in r if 0 <= v < h], [v for v in c if 0 <= v < w], area, tuple(size)
+
+
+POOLS = [
+    # x, kernel, stride, padding, ceil_mode
+    ((2, 3, 6, 8), (2, 2), (2, 2), (0, 0), False),
+    ((2, 2, 7, 5), (2, 2), (2, 2), (0, 0), False),
+    ((1, 2, 7, 7), (3, 3), (2, 2), (1, 1), False),
+    ((1, 2, 7, 6), (3, 2), (2, 2), (1, 0), True),
+    ((2, 1, 5, 5), (3, 3), (1, 1), (0, 0), False),
+    ((1, 1, 4, 9), (2, 3), (3, 2), (1, 1), True),
+    ((0, 2, 4, 4), (2, 2), (2, 2), (0, 0), False),
+]
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "ceil_mode"), POOLS)
+def test_max_pool(
+    kernels: Device, dtype: Any, dilation: Any, shape: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool
+) -> None:
+    x = np.round(normal(*shape, dtype=dtype) * 2)  # with equal numbers
+    y, places = kernels.max_pool2d_forward(x, kernel, stride, padding, dilation, ceil_mode)
+    g = normal(*y.shape, dtype=dtype)
+    dx = np.zeros(shape, np.float64)
+    for (row, col), rows, cols, _, size in windows(x, kernel, stride, padding, dilation, ceil_mode):
+        assert y.shape[2:] == size
+        for n in range(shape[0]):
+            for c in range(shape[1]):
+                best = max((x[n, c, i, j], -i, -j) for i in rows for j in cols)
+                assert (y[n, c, row, col], places[n, c, row, col]) == (best[0], -best[1] * shape[3] - best[2])
+                dx[n, c, -best[1], -best[2]] += g[n, c, row, col]
+    close(kernels.max_pool2d_backward(g, places, shape), dx, dtype)
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 1)])
+def test_max_pool_keeps_nan_and_minus_infinity(kernels: Device, stride: Any) -> None:
+    x = normal(1, 1, 4, 4, dtype=np.float32)
+    x[0, 0, 0, 1], x[0, 0, 2:, 2:] = np.nan, -np.inf
+    y, places = kernels.max_pool2d_forward(x, (2, 2), stride, (0, 0), (1, 1), False)
+    assert np.isnan(y[0, 0, 0, 0])
+    assert places[0, 0, 0, 0] == 1
+    assert (y[0, 0, -1, -1], places[0, 0, -1, -1]) == (-np.inf, 10)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize(("include", "divisor"), [(True, None), (False, None), (True, 3)])
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "ceil_mode"), POOLS)
+def test_avg_pool(
+    kernels: Device,
+    dtype: Any,
+    include: bool,
+    divisor: int | None,
+    shape: Any,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+) -> None:
+    x = normal(*shape, dtype=dtype)
+    options = (kernel, stride, padding, ceil_mode, include, divisor)
+    y = kernels.avg_pool2d_forward(x, *options)
+    g = normal(*y.shape, dtype=dtype)
+    expected, dx = np.zeros(y.shape), np.zeros(shape)
+    for (row, col), rows, cols, area, size in windows(x, kernel, stride, padding, (1, 1), ceil_mode):
+        assert y.shape[2:] == size
+        by = divisor or (area if include else len(rows) * len(cols))
+        inside = np.ix_(range(shape[0]), range(shape[1]), rows, cols)
+        expected[:, :, row, col] = x[inside].sum(axis=(2, 3)) / by
+        dx[inside] += g[:, :, row, col, None, None] / by
+    close(y, expected, dtype)
+    close(kernels.avg_pool2d_backward(g, shape, *options), dx, dtype)
+
+
+# Normalisation
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("shape", [(6, 3), (4, 2, 5), (3, 4, 5, 6), (200, 2, 30)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm(kernels: Device, dtype: Any, shape: Any, affine: bool) -> None:
+    x = normal(*shape) * 3 + 100  # a mean far from 0, where sums of squares lose digits
+    axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+    column = (1, -1) + (1,) * (x.ndim - 2)
+    mean, var = kernels.batch_norm_statistics(x.astype(dtype))
+    np.testing.assert_allclose(mean, x.mean(axes), rtol=1e-6)
+    np.testing.assert_allclose(var, x.astype(dtype).astype(np.float64).var(axes), rtol=1e-5)
+    assert mean.dtype == var.dtype == dtype
+    x, mean, invstd = normal(*shape), normal(shape[1]), np.abs(normal(shape[1])) + 0.5
+    weight, bias = (normal(shape[1]), normal(shape[1])) if affine else (None, None)
+    standard = (x - mean.reshape(column)) * invstd.reshape(column)
+    scale = np.ones(shape[1]) if weight is None else weight
+    expected = standard * scale.reshape(column) + (0 if bias is None else bias.reshape(column))
+    given = [None if a is None else a.astype(dtype) for a in (x, mean, invstd, weight, bias)]
+    close(kernels.batch_norm_apply(*given), expected, dtype)
+    g = normal(*shape)
+    total, product = g.sum(axes), (g * standard).sum(axes)
+    count = x.size // shape[1]
+    for training in (True, False):
+        dx, dw, db = kernels.batch_norm_backward(g.astype(dtype), *given[:4], training)
+        inner = g - (total.reshape(column) + standard * product.reshape(column)) / count * training
+        close(dx, inner * (scale * invstd).reshape(column), dtype)
+        close(dw, product, dtype)
+        close(db, total, dtype)
+
+
+# Element by element, and optimizers
+
+
+@pytest.mark.parametrize("dtype", REALS)
+def test_relu_backward(kernels: Device, dtype: Any) -> None:
+    g, y = normal(5, 7, dtype=dtype), np.maximum(normal(5, 7, dtype=dtype), 0)
+    close(kernels.relu_backward(g, y), np.where(y > 0, g, 0), dtype)
+    close(kernels.relu_backward(g.T, y.T), np.where(y > 0, g, 0).T, dtype)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_sgd(kernels: Device, dtype: Any, momentum: float, nesterov: bool, maximize: bool) -> None:
+    p, buf = normal(3, 5), np.zeros((3, 5))
+    mine, mine_buf = p.astype(dtype), np.zeros((3, 5), dtype)
+    for step in range(4):
+        g = normal(3, 5)
+        kernels.sgd_step(
+            mine,
+            g.astype(dtype),
+            mine_buf if momentum else None,
+            0.1,
+            momentum,
+            0.2,
+            0.05,
+            nesterov,
+            maximize,
+            step == 0,
+        )
+        d = (-g if maximize else g) + 0.05 * p
+        buf = d if step == 0 else momentum * buf + 0.8 * d
+        p = p - 0.1 * ((d + momentum * buf if nesterov else buf) if momentum else d)
+    close(mine, p, dtype)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam(kernels: Device, dtype: Any, amsgrad: bool, decoupled: bool) -> None:
+    p, m, v, top = normal(4, 3), 0.0, 0.0, 0.0
+    arrays = [p.astype(dtype), *(np.zeros((4, 3), dtype) for _ in range(3))]
+    for step in range(1, 5):
+        g = normal(4, 3)
+        mine, m1, v1, vmax = arrays
+        kernels.adam_step(
+            mine, g.astype(dtype), m1, v1, vmax if amsgrad else None, 0.01, 0.8, 0.9, 1e-8, 0.1, decoupled, False, step
+        )
+        if decoupled:
+            p = p * (1 - 0.01 * 0.1)
+        else:
+            g = g + 0.1 * p
+        m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g * g
+        top = np.maximum(top, v)
+        p = p - 0.01 * (m / (1 - 0.8**step)) / (np.sqrt((top if amsgrad else v) / (1 - 0.9**step)) + 1e-8)
+    close(arrays[0], p, dtype)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize("centered", [False, True])
+def test_rmsprop(kernels: Device, dtype: Any, momentum: float, centered: bool) -> None:
+    p, v, buf, avg = normal(7), 0.0, 0.0, 0.0
+    arrays = [p.astype(dtype), *(np.zeros(7, dtype) for _ in range(3))]
+    for _ in range(4):
+        g = normal(7)
+        mine, v1, buf1, avg1 = arrays
+        kernels.rmsprop_step(
+            mine,
+            g.astype(dtype),
+            v1,
+            buf1 if momentum else None,
+            avg1 if centered else None,
+            0.01,
+            0.9,
+            1e-3,
+            0.1,
+            momentum,
+            centered,
+            False,
+        )
+        g = g + 0.1 * p
+        v, avg = 0.9 * v + 0.1 * g * g, 0.9 * avg + 0.1 * g
+        change = g / (np.sqrt(v - avg * avg if centered else v) + 1e-3)
+        buf = momentum * buf + change
+        p = p - 0.01 * (buf if momentum else change)
+    close(arrays[0], p, dtype)
+
+
+def test_optimizer_step_in_half_precision(kernels: Device) -> None:
+    p, g = normal(10, dtype=np.float16), normal(10, dtype=np.float16)
+    expected = (p.astype(np.float32) - np.float32(0.1) * g.astype(np.float32)).astype(np.float16)
+    kernels.sgd_step(p, g, None, 0.1, 0.0, 0.0, 0.0, False, False, True)
+    np.testing.assert_allclose(p, expected, rtol=2e-3)
+
+
+# One interface
+
+
+def signatures(device: str) -> dict[str, list[str]]:
+    """The public kernels of a device with the names of their arguments, read without importing them."""
+    folder = Path(package.__file__).parent / device
+    public = ast.parse((folder / "__init__.py").read_text())
+    names = next(ast.literal_eval(node.value) for node in public.body if isinstance(node, ast.Assign))
+    functions = {
+        node.name: [argument.arg for argument in node.args.args]
+        for path in folder.glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    return {name: functions[name] for name in names}
+
+
+def test_both_devices_have_the_same_kernels() -> None:
+    assert signatures("cpu") == signatures("cuda")
