@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -33,12 +34,23 @@ class Size(tuple[int, ...]):
 class Version:
     """Counts the in-place changes of memory that a tensor and its views share."""
 
-    __slots__ = ("value", "viewed")
+    __slots__ = ("_tensors", "value")
 
     def __init__(self) -> None:
         self.value = 0
-        self.viewed = False
-        """Whether the graph knows a view of this memory."""
+        self._tensors: WeakValueDictionary[int, Tensor] | None = None
+
+    def share(self, base: Tensor, *views: Tensor) -> None:
+        """Note that `views` have the memory of `base`, whose version this is."""
+        if self._tensors is None:
+            self._tensors = WeakValueDictionary({id(base): base})
+        for view in views:
+            view._version = self
+            self._tensors[id(view)] = view
+
+    def others(self, tensor: Tensor) -> list[Tensor]:
+        """The living base and views of the memory, without `tensor`."""
+        return [other for other in (self._tensors or {}).values() if other is not tensor]
 
 
 class Tensor:

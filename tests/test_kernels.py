@@ -67,7 +67,7 @@ def close(actual: np.ndarray | None, expected: np.ndarray, dtype: Any) -> None:
 def convolve(x: Any, w: Any, b: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> np.ndarray:
     """Every output by itself."""
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
-    (n, c, h, width), (o, cg, kh, kw) = x.shape, w.shape
+    (n, _, h, width), (o, cg, kh, kw) = x.shape, w.shape
     rows = (h - dilation[0] * (kh - 1) - 1) // stride[0] + 1
     cols = (width - dilation[1] * (kw - 1) - 1) // stride[1] + 1
     y = np.zeros((n, o, rows, cols))

@@ -64,7 +64,8 @@ def test_same_bits_on_any_number_of_ranks(optimizer: str, shards: int, samples: 
 def test_bucket_size_does_not_change_the_bits() -> None:
     (whole,) = run_threads(1, lambda comm: run(comm, 8, "sgd"))
     for bucket_bytes in (1, 100, 2000):
-        assert all(same(r, whole) for r in run_threads(3, lambda comm: run(comm, 8, "sgd", 26, bucket_bytes)))
+        results = run_threads(3, lambda comm, size=bucket_bytes: run(comm, 8, "sgd", 26, size))
+        assert all(same(result, whole) for result in results)
 
 
 def test_other_shards_are_other_bits() -> None:

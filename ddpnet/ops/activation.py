@@ -22,7 +22,7 @@ class Relu(Op):
 
     def backward(self, g):
         (y,) = self.saved
-        return kernels_for(y).relu_backward(g, y)
+        return kernels_for(g).relu_backward(g, y)
 
 
 class LeakyRelu(Op):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ddpnet.backend import array_module
 from ddpnet.ops.conversion import Number, Operand, floating, promoted
+from ddpnet.ops.creation import full
 from ddpnet.ops.inplace import inplace
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor, method
@@ -88,7 +89,7 @@ class Pow(Op):
     def backward(self, g):
         x, p, y = self.saved
         xp = array_module(g)
-        dx = g * (p * x ** (p - 1)) if self.needs[0] else None
+        dx = g * xp.where(p == 0, 0, p * x ** (p - 1)) if self.needs[0] else None
         dp = g * xp.where((x == 0) & (p >= 0), 0, y * xp.log(x)) if self.needs[1] else None
         return dx, dp
 
@@ -313,6 +314,8 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
 
 def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     """`input` where `condition` (bool) holds, else `other`."""
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        input = full((), input, device=condition.device)
     return Where.apply(condition, *promoted(input, other))
 
 

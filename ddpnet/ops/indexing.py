@@ -59,17 +59,16 @@ class IndexPut(Op):
 
 class Gather(Op):
     def forward(self, x, index, dim):
-        self.shape, self.dim = x.shape, dim
+        self.shape = x.shape
+        self.places = list(array_module(x).ogrid[tuple(slice(extent) for extent in index.shape)])
+        self.places[dim] = index
         self.save(index)
-        return array_module(x).take_along_axis(x, index, dim)
+        return x[tuple(self.places)]
 
     def backward(self, g):
-        (index,) = self.saved
         xp = array_module(g)
         dx = xp.zeros(self.shape, g.dtype)
-        where = list(xp.ogrid[tuple(slice(extent) for extent in index.shape)])
-        where[self.dim] = index
-        xp.add.at(dx, tuple(where), g)
+        xp.add.at(dx, tuple(self.places), g)
         return dx, None
 
 

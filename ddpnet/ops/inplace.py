@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from ddpnet import dtypes
 from ddpnet.autograd.grad_mode import mode
+from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor
 
 _Function = TypeVar("_Function", bound=Callable[..., Tensor])
@@ -37,8 +38,7 @@ def check_writable(target: Tensor) -> None:
 def assign(target: Tensor, result: Tensor) -> Tensor:
     """Let `target` take the values of `result` in its memory, and its place in the graph; returns `target`.
 
-    RuntimeError where the shape or dtype does not fit, or where the graph knows a view of the memory: a view's history
-    cannot be mended here.
+    RuntimeError where the shape or dtype does not fit, or where a view would keep the history of its old values.
     """
     if result.array.shape != target.array.shape:
         raise RuntimeError(
@@ -49,11 +49,13 @@ def assign(target: Tensor, result: Tensor) -> Tensor:
         raise RuntimeError(
             f"result type {result.dtype.name} can't be cast to the desired output type {target.dtype.name}"
         )
-    if result._requires_grad and target.version.viewed:
+    if result._requires_grad and target.version.others(target):
         raise RuntimeError(
-            "in-place update of a tensor that shares its memory with a view in the graph is not supported: "
-            "update a clone() of it, or use the operation that is not in place"
+            "in-place update with gradients of a tensor that shares its memory with a view is not supported: update a "
+            "clone() of it, or use the operation that is not in place"
         )
+    if isinstance(result.grad_fn, Op):
+        result.grad_fn.rescue(target.array)
     target.array[...] = result.array
     target.changed()
     if result._requires_grad:

@@ -43,7 +43,7 @@ class Op(Node):
     saved: Any = ()
     needs: tuple[bool, ...]
     recording: bool
-    _versions: tuple[tuple[Version, int, tuple[int, ...]], ...] = ()
+    _versions: tuple[tuple[Version, int, Array], ...] = ()
 
     def __init_subclass__(cls) -> None:
         cls.__qualname__ = cls.__name__
@@ -69,7 +69,7 @@ class Op(Node):
         arrays = result if type(result) is tuple else (result,)
         outputs = tuple(Tensor(y if isinstance(y, np.generic) else y) for y in arrays)
         if cls.view and shares_memory(inputs[0].array, outputs[0].array):
-            _share_version(inputs[0], outputs, node.recording)
+            inputs[0].version.share(inputs[0], *outputs)
         if node.recording:
             node._record(inputs, outputs)
         return outputs if type(result) is tuple else outputs[0]
@@ -94,7 +94,7 @@ class Op(Node):
     def _watch(self, tensors: tuple[Any, ...]) -> None:
         """Note the versions of the inputs and outputs that were saved."""
         self._versions = tuple(
-            (tensor.version, tensor.version.value, tensor.array.shape)
+            (tensor.version, tensor.version.value, tensor.array)
             for tensor in tensors
             if isinstance(tensor, Tensor) and any(tensor.array is array for array in self.saved or ())
         )
@@ -108,11 +108,11 @@ class Op(Node):
                 "or autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second "
                 f"time. (node: {self.name()})"
             )
-        for version, value, shape in self._versions:
+        for version, value, array in self._versions:
             if version.value != value:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"a tensor of shape {list(shape)} saved by {self.name()} is at version {version.value}; expected "
+                    f"a tensor of shape {list(array.shape)} saved by {self.name()} is at version {version.value}; expected "
                     f"version {value} instead. Change a copy (tensor.clone()), or change it after backward()."
                 )
         if self._outputs is not None:
@@ -131,14 +131,12 @@ class Op(Node):
     def release(self) -> None:
         """Forget what was saved; a second backward that needs it raises."""
         if self.saved:
-            self.saved = None
+            self.saved, self._versions = None, ()
 
-
-def _share_version(base: Tensor, views: tuple[Tensor, ...], recorded: bool) -> None:
-    version = base.version
-    version.viewed = version.viewed or recorded
-    for view in views:
-        view._version = version
+    def rescue(self, array: Array) -> None:
+        """Go on with a copy of `array`, which is about to be overwritten, if it was saved."""
+        self.saved = tuple(array.copy() if kept is array else kept for kept in self.saved)
+        self._versions = tuple(watched for watched in self._versions if watched[2] is not array)
 
 
 def _fit(gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

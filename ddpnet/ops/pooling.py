@@ -30,12 +30,13 @@ class MaxPool2d(Op):
 class AvgPool2d(Op):
     graph_name = "AvgPool2DBackward0"
 
-    def forward(self, x, **window):
-        self.shape, self.window = x.shape, window
-        return kernels_for(x).avg_pool2d_forward(x, **window)
+    def forward(self, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override):
+        self.shape = x.shape
+        self.window = kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
+        return kernels_for(x).avg_pool2d_forward(x, *self.window)
 
     def backward(self, g):
-        return kernels_for(g).avg_pool2d_backward(g, self.shape, **self.window)
+        return kernels_for(g).avg_pool2d_backward(g, self.shape, *self.window)
 
 
 def max_pool2d(
