@@ -8,7 +8,7 @@ from ddpnet import blas as _blas
 _blas.choose_core_type()  # before NumPy is loaded
 
 import ddpnet.nn.parallel  # noqa: E402, F401 - nn does not import it: it stands above distributed
-from ddpnet import autograd, backend, distributed, dtypes, nn, optim, utils  # noqa: E402
+from ddpnet import autograd, backend, cuda, distributed, dtypes, nn, optim, utils  # noqa: E402
 from ddpnet.autograd.grad_mode import (  # noqa: E402
     enable_grad,
     inference_mode,
@@ -145,6 +145,7 @@ __all__ = [
     "clamp",
     "clone",
     "conv2d",
+    "cuda",
     "device",
     "distributed",
     "div",

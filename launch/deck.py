@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ class Presence:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a rank ended: its exit code, or the number of the signal that killed it with a minus sign."""
+    """How a rank ended: its exit code, or the number of the signal that killed it with a minus sign; and when."""
 
     code: int
+    time: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Deck:
 
     def end(self, rank: int, code: int) -> None:
         """Note how a rank has ended; called by its watcher."""
-        self._write(f"ending-{rank}.json", Ending(code))
+        self._write(f"ending-{rank}.json", Ending(code, time.monotonic()))
 
     def presence(self, rank: int) -> Presence | None:
         """Where a rank runs, once it has started."""

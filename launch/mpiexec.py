@@ -41,11 +41,6 @@ class Launcher:
         return {}
 
 
-def rank_of_environment() -> int:
-    """The rank of a process that `Launcher.command` started, read without importing anything."""
-    return int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))
-
-
 def find() -> Launcher:
     """The mpiexec beside this Python, else that of the PATH; InputError if ranks cannot be started with it.
 

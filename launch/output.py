@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -65,13 +64,3 @@ class Output:
                 data = data[os.write(self._target, data) :]
             except OSError:
                 self.broken = True
-
-
-def pump(source: int, output: Output) -> bool:
-    """Pass on what can be read now; False at the end of the stream."""
-    data = b""
-    with suppress(OSError):
-        data = os.read(source, 1 << 16)
-    if data:
-        output.feed(data)
-    return bool(data)

@@ -14,7 +14,7 @@ LAUNCH = PACKAGE.parent / "launch"
 LAYERS = (
     ("ddpnet.blas", "ddpnet.errors"),
     ("ddpnet.backend",),
-    ("ddpnet.random", "ddpnet.dtypes", "ddpnet.kernels"),
+    ("ddpnet.random", "ddpnet.dtypes", "ddpnet.kernels", "ddpnet.cuda"),
     ("ddpnet.tensor",),
     ("ddpnet.autograd", "ddpnet.printing"),
     ("ddpnet.ops",),

@@ -60,15 +60,15 @@ class IndexPut(Op):
 class Gather(Op):
     def forward(self, x, index, dim):
         self.shape = x.shape
-        self.places = list(array_module(x).ogrid[tuple(slice(extent) for extent in index.shape)])
-        self.places[dim] = index
-        self.save(index)
-        return x[tuple(self.places)]
+        places = list(array_module(x).ogrid[tuple(slice(extent) for extent in index.shape)])
+        places[dim] = index
+        self.save(*places)
+        return x[tuple(places)]
 
     def backward(self, g):
         xp = array_module(g)
         dx = xp.zeros(self.shape, g.dtype)
-        xp.add.at(dx, tuple(self.places), g)
+        xp.add.at(dx, self.saved, g)
         return dx, None
 
 

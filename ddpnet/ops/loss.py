@@ -7,6 +7,8 @@ import numpy as np
 from ddpnet.backend import array_module
 from ddpnet.dtypes import category
 from ddpnet.ops.activation import log_softmax
+from ddpnet.ops.conversion import promoted
+from ddpnet.ops.creation import full_like
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor
 
@@ -69,7 +71,9 @@ class NllLoss(Op):
     def backward(self, g):
         classes, factor = self.saved
         xp = array_module(g)
-        value = -factor * (g / self.total if self.reduction == "mean" else g)
+        value = -factor * g
+        if self.reduction == "mean":
+            value = xp.where(factor == 0, 0, value / self.total)
         dx = xp.zeros(self.shape, factor.dtype)
         xp.put_along_axis(dx, xp.expand_dims(classes, 1), xp.expand_dims(value, 1), 1)
         return dx, None
@@ -79,14 +83,14 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The squared difference: its mean, its sum, or itself."""
     check_reduction(reduction)
     _same_size(input, target, "mse_loss")
-    return MseLoss.apply(input, target, reduction=reduction)
+    return MseLoss.apply(*promoted(input, target), reduction=reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The absolute difference: its mean, its sum, or itself."""
     check_reduction(reduction)
     _same_size(input, target, "l1_loss")
-    return L1Loss.apply(input, target, reduction=reduction)
+    return L1Loss.apply(*promoted(input, target), reduction=reduction)
 
 
 def _same_size(input: Tensor, target: Tensor, name: str) -> None:
@@ -147,33 +151,31 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """The cross-entropy of logits (N, C, ...) or (C,) with classes (N, ...), or with probabilities of input's shape."""
-    classes = 0 if input.ndim == 1 else 1
-    scores = log_softmax(input, classes)
+    check_reduction(reduction)
+    axis = 0 if input.ndim == 1 else 1
+    scores = log_softmax(input, axis)
+    weights = None if weight is None else weight.reshape(-1, *(1,) * (scores.ndim - axis - 1))
     if category(target.array.dtype) == 2 and target.array.shape == input.array.shape:
-        return _with_probabilities(scores, target, weight, reduction, label_smoothing, classes)
+        return _with_probabilities(scores, target, weights, reduction, label_smoothing, axis)
+    exact = nll_loss(scores, target, weight, ignore_index, reduction)
     if label_smoothing == 0:
-        return nll_loss(scores, target, weight, ignore_index, reduction)
-    if weight is not None:
-        raise NotImplementedError("cross_entropy: label_smoothing with class weights is not supported")
-    exact = nll_loss(scores, target, None, ignore_index, reduction)
-    counted = Tensor((target.array != ignore_index).astype(input.array.dtype))
-    smooth = -scores.mean(classes) * counted
+        return exact
+    even = -(scores if weights is None else scores * weights).mean(axis).masked_fill(target == ignore_index, 0)
+    if reduction != "none":
+        even = even.sum()
     if reduction == "mean":
-        smooth = smooth.sum() / counted.sum()
-    elif reduction == "sum":
-        smooth = smooth.sum()
-    return exact * (1 - label_smoothing) + smooth * label_smoothing
+        even = even / nll_loss(full_like(scores, -1), target, weight, ignore_index, "sum")  # the weight of all targets
+    return exact * (1 - label_smoothing) + even * label_smoothing
 
 
 def _with_probabilities(
-    scores: Tensor, target: Tensor, weight: Tensor | None, reduction: str, label_smoothing: float, classes: int
+    scores: Tensor, target: Tensor, weights: Tensor | None, reduction: str, label_smoothing: float, axis: int
 ) -> Tensor:
-    check_reduction(reduction)
     if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / scores.shape[classes]
-    if weight is not None:
-        target = target * weight.reshape(-1, *(1,) * (scores.ndim - classes - 1))
-    loss = -(scores * target).sum(classes)
+        target = target * (1 - label_smoothing) + label_smoothing / scores.shape[axis]
+    if weights is not None:
+        target = target * weights
+    loss = -(scores * target).sum(axis)
     if reduction == "none":
         return loss
     return loss.sum() / (loss.numel() if reduction == "mean" else 1)

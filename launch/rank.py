@@ -1,0 +1,130 @@
+"""What each rank runs: `python -m ddpnet_launch.rank train|evaluate|run ARGUMENTS`, or a rank of somebody's mpirun."""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from ddpnet_launch import environment
+from ddpnet_launch.deck import Deck, Failure
+from ddpnet_launch.script import run_script, users_frames
+from ddpnet_launch.watcher import fork_watched
+
+_PATIENCE = 0.5
+"""Seconds that other ranks give rank 0 to say what all of them have to say, and to end the job."""
+
+
+def main() -> None:
+    """A rank that the supervisor started."""
+    rank = int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))
+    deck = Deck.joined()
+    if deck is not None:
+        fork_watched(deck, rank)
+    environment.prepare()
+    kind, *arguments = sys.argv[1:]
+    if kind == "run":
+        path, *arguments = arguments
+        run_as_rank(lambda: run_script(path, arguments), script=True)
+    else:
+        run_as_rank(lambda: _work(kind, arguments))
+
+
+def _work(kind: str, arguments: list[str]) -> None:
+    from ddpnet_launch import evaluate, train
+
+    {"train": train.work, "evaluate": evaluate.work}[kind](*arguments)
+
+
+def run_as_rank(action: Callable[[], None], *, script: bool = False) -> None:
+    """Do the work of a rank; if that fails, the whole job ends at once, and only this rank says why.
+
+    Without it the others would wait in MPI for ever. Bad input is one line from rank 0; in a user's script it is an
+    exception like any other.
+    """
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe, but people wait for the lines of a script
+        sys.stdout.reconfigure(line_buffering=True)
+    try:
+        action()
+    except SystemExit as error:
+        _leave(error.code)
+    except KeyboardInterrupt as error:
+        if script and _place()[0] == 0:
+            _print_traceback(error)
+        _end_job(128 + signal.SIGINT)
+    except BaseException as error:
+        _fail(error, script)
+
+
+def say_for_all(message: str) -> None:
+    """Print a line on standard error that every rank has to say: rank 0 first, and then the job ends."""
+    if _place()[0] != 0:
+        time.sleep(_PATIENCE)
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
+def _place() -> tuple[int, int]:
+    from ddpnet.distributed.environment import launched_world
+
+    return launched_world() or (0, 1)
+
+
+def _fail(error: BaseException, script: bool) -> NoReturn:
+    from ddpnet.errors import InputError
+
+    told = isinstance(error, InputError) and not script
+    if told:
+        say_for_all(f"ddpnet: error: {error}")
+    else:
+        rank, size = _place()
+        _print_traceback(error, f"rank {rank} of {size} failed:\n")
+    _note(Failure(f"{type(error).__name__}: {error}".partition("\n")[0], told))
+    _end_job(1)
+
+
+def _leave(code: str | int | None) -> None:
+    """`sys.exit(code)`: in one rank it is the end of all, unless it is a success."""
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    number = code if isinstance(code, int) else int(code is not None)
+    if number != 0:
+        _end_job(number & 0xFF)
+
+
+def _print_traceback(error: BaseException, header: str = "") -> None:
+    lines = traceback.format_exception(type(error), error, users_frames(error))
+    sys.stdout.flush()
+    sys.stderr.write(header + "".join(lines))  # in one piece: other ranks write, too
+    sys.stderr.flush()
+
+
+def _note(failure: Failure) -> None:
+    deck = Deck.joined()
+    if deck is not None:
+        deck.fail(_place()[0], failure)
+
+
+def _end_job(code: int) -> NoReturn:
+    """Leave without the ceremonies of MPI, in which the other ranks would have to take part."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    mpi = sys.modules.get("mpi4py.MPI")
+    supervised = Deck.joined() is not None  # then the supervisor ends the others
+    if not supervised and mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
+        mpi.COMM_WORLD.Abort(code)
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

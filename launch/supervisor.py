@@ -1,0 +1,252 @@
+"""Starts the ranks of a job, passes on what they write, and ends all of them when one fails."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from ddpnet_launch import deck as decks
+from ddpnet_launch import leftovers
+from ddpnet_launch.deck import Deck, Ending
+from ddpnet_launch.mpiexec import Launcher
+from ddpnet_launch.output import Output
+from ddpnet_launch.watcher import die_with_parent
+
+TERMINAL = "DDPNET_TERMINAL"
+"""Tells ranks, whose output is a pipe, how many columns the terminal at its end has."""
+WORLD_SIZE = "DDPNET_WORLD_SIZE"
+"""Tells ranks how many they are: the world that MPI shows them must have that size."""
+
+_TICK = 0.1
+_GRACE = 1.0
+"""Seconds for the launcher to end a job, and for the last words of a rank to arrive, before we kill what is left."""
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LIKELY = {
+    signal.SIGKILL: "by kill -9, or by the system for want of memory",
+    signal.SIGSEGV: "a crash in compiled code",
+    signal.SIGBUS: "often a full /dev/shm",
+}
+
+
+def supervise(launcher: Launcher, program: Sequence[str], ranks: int, advice: Callable[[], str]) -> int:
+    """Run `python -m ddpnet_launch.rank *program` on several ranks, and return the exit code for this process.
+
+    If a rank fails, the last line on standard error names it, and ends with `advice`. The first SIGINT, SIGTERM or
+    SIGHUP goes to the ranks, which may save their work; the second ends them.
+    """
+    started = time.time()
+    with tempfile.TemporaryDirectory(prefix="ddpnet-") as folder:
+        deck = Deck(Path(folder))
+        job = Job(_start(launcher, program, ranks, deck), ranks, deck)
+        with job.receiving_signals():
+            job.watch()
+        code = job.exit_code()
+        if code != 0:
+            leftovers.kill_processes(deck.folder)
+            leftovers.remove_shared_memory(started)
+        explanation = job.explanation()
+    if explanation:
+        sys.stderr.write(f"ddpnet: {explanation}; {advice()}\n")
+    return code
+
+
+def _start(launcher: Launcher, program: Sequence[str], ranks: int, deck: Deck) -> subprocess.Popen[bytes]:
+    variables = {**os.environ, **launcher.variables(), WORLD_SIZE: str(ranks), decks.VARIABLE: str(deck.folder)}
+    variables.pop("PYTHONUNBUFFERED", None)  # it writes a line in pieces, which mix with those of other ranks
+    variables.pop(TERMINAL, None)
+    if sys.stdout.isatty():
+        variables[TERMINAL] = str(shutil.get_terminal_size().columns)
+    supervisor = os.getpid()
+    return subprocess.Popen(
+        launcher.command(ranks, [sys.executable, "-P", "-m", "ddpnet_launch.rank", *program]),
+        # The launcher would take the keys typed at a terminal even in the background.
+        stdin=subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=variables,
+        start_new_session=True,  # a Ctrl-C comes to us, and we pass it on
+        preexec_fn=lambda: die_with_parent(supervisor),
+    )
+
+
+class Job:
+    """Several ranks, started by a launcher."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ranks: int, deck: Deck) -> None:
+        self._process, self._ranks, self._deck = process, ranks, deck
+        self._absent = list(range(ranks))
+        self._unwatched: list[int] = []
+        self._first_killed: int | None = None
+        self._stop_signal: int | None = None
+        self._end_at: float | None = None
+        self._drained_at: float | None = None
+        self._outputs: list[Output] = []
+        self._selector = selectors.DefaultSelector()
+        for source, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+            target.flush()
+            assert source is not None  # Popen was asked for pipes
+            output = Output(target.fileno())
+            self._outputs.append(output)
+            self._selector.register(source, selectors.EVENT_READ, output)
+
+    @contextmanager
+    def receiving_signals(self) -> Iterator[None]:
+        """Pass signals to the ranks."""
+        before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGUSR1)}
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self._pass_on if number == signal.SIGUSR1 else self._stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def watch(self) -> None:
+        """Return when all ranks have ended, and what they wrote has been passed on."""
+        while not self._is_over():
+            self._look_for_ranks()
+            self._handle_events(_TICK)
+            if any(output.broken for output in self._outputs) and self._stop_signal is None:
+                self._stop(signal.SIGTERM)
+            if self._end_at is not None and time.monotonic() > self._end_at:
+                self._process.kill()
+                leftovers.kill_processes(self._deck.folder)
+        self._look_for_ranks()
+        self._handle_events(0)
+        for output in self._outputs:
+            output.close()
+        self._selector.close()
+
+    def exit_code(self) -> int:
+        """What the supervisor's own exit code should be."""
+        if self._stop_signal is not None:
+            return 128 + self._stop_signal
+        culprit = self._culprit()
+        code = self._process.wait() if culprit is None else culprit[1]
+        return code if code >= 0 else 128 - code
+
+    def explanation(self) -> str:
+        """Why the job failed, in one sentence; empty if it did not, or if the user knows already."""
+        if self._stop_signal is not None:
+            return ""
+        culprit = self._culprit()
+        if culprit is None:
+            code = self._process.wait()
+            return f"the job ended with exit code {code}: what MPI or the ranks said is above" if code else ""
+        rank, code = culprit
+        failure = self._deck.failure(rank)
+        if failure is not None:
+            how = f"failed: {failure.summary} (its traceback is above)"
+            return "" if failure.told else f"rank {rank} of {self._ranks} {how}"
+        how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
+        return f"rank {rank} of {self._ranks} {how}"
+
+    def _culprit(self) -> tuple[int, int] | None:
+        """The rank that failed first, and its code as in `Ending`; not those killed in the clean-up."""
+        endings = ((rank, self._deck.ending(rank)) for rank in range(self._ranks))
+        failed = [(ending.time, rank, ending.code) for rank, ending in endings if _is_failure(ending)]
+        if failed:
+            _, rank, code = min(failed)
+            return rank, code
+        # A watcher was killed, by somebody or by the launcher after an abort, of which MPI itself has told.
+        if self._first_killed is not None and self._process.wait() in (-9, 9, 137):
+            return self._first_killed, -signal.SIGKILL
+        return None
+
+    def _look_for_ranks(self) -> None:
+        for rank in list(self._absent):
+            presence = self._deck.presence(rank)
+            if presence is None:
+                continue
+            self._absent.remove(rank)
+            if presence.host == socket.gethostname():
+                self._watch_rank(rank, presence.watcher)
+        for rank in self._unwatched:
+            if _is_failure(self._deck.ending(rank)):
+                self._end_soon()
+
+    def _watch_rank(self, rank: int, watcher: int) -> None:
+        try:
+            self._selector.register(os.pidfd_open(watcher), selectors.EVENT_READ, rank)
+        except ProcessLookupError:
+            self._rank_has_ended(rank)
+        except (AttributeError, OSError):  # a system without them
+            self._unwatched.append(rank)
+
+    def _handle_events(self, timeout: float) -> None:
+        for key, _ in self._selector.select(timeout):  # of processes: in the order in which they ended
+            if isinstance(key.data, Output):
+                data = os.read(key.fd, 1 << 16)
+                if data:
+                    key.data.feed(data)
+                else:
+                    self._selector.unregister(key.fileobj)
+            else:
+                self._selector.unregister(key.fileobj)
+                os.close(key.fd)
+                self._rank_has_ended(key.data)
+
+    def _rank_has_ended(self, rank: int) -> None:
+        ending = self._deck.ending(rank)
+        if ending is None and self._first_killed is None:
+            self._first_killed = rank
+        if ending is None or _is_failure(ending):
+            self._end_soon()
+
+    def _end_soon(self) -> None:
+        if self._end_at is None:
+            self._end_at = time.monotonic() + _GRACE
+
+    def _is_over(self) -> bool:
+        """Whether the launcher has ended and its pipes are closed, or held open by something that it left behind."""
+        if self._process.poll() is None:
+            return False
+        if self._drained_at is None:
+            self._drained_at = time.monotonic() + _GRACE
+        open_pipes = any(isinstance(key.data, Output) for key in self._selector.get_map().values())
+        return not open_pipes or time.monotonic() > self._drained_at
+
+    def _stop(self, number: int, frame: FrameType | None = None) -> None:
+        if self._stop_signal is None:
+            self._stop_signal = number
+            self._tell_ranks(number)
+        else:
+            self._end_at = 0.0
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._tell_ranks(number)
+
+    def _tell_ranks(self, number: int) -> None:
+        """Send a signal to all ranks: by ourselves where we can, because Open MPI kills a second after SIGTERM."""
+        present = [self._deck.presence(rank) for rank in range(self._ranks)]
+        watchers = [entry.watcher for entry in present if entry and entry.host == socket.gethostname()]
+        if len(watchers) < self._ranks:
+            self._process.send_signal(number)
+            return
+        for watcher in watchers:
+            with suppress(ProcessLookupError):
+                os.kill(watcher, number)
+
+
+def _is_failure(ending: Ending | None) -> bool:
+    return ending is not None and ending.code != 0
+
+
+def _signal_name(number: int) -> str:
+    try:
+        name = signal.Signals(number)
+    except ValueError:
+        return f"signal {number}"
+    return f"{name.name} ({_LIKELY[name]})" if name in _LIKELY else name.name
