@@ -1,5 +1,5 @@
 """`python -m ddpnet_launch` is `ddpnet`."""
 
-from ddpnet_launch.cli import main
+from .cli import main
 
 main()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ddpnet_launch import deck
+from . import deck
 
 _PROC = Path("/proc")
 _SHARED_MEMORY = Path("/dev/shm")

@@ -72,7 +72,8 @@ def find_library() -> str:
     Asked of another process: MPI is never loaded in this one.
     """
     try:
-        return _output([sys.executable, "-m", "mpi4py", "--mpi-lib-version"]).splitlines()[0].strip("\0 ")
+        text = _output([sys.executable, "-m", "mpi4py", "--mpi-lib-version"])
+        return " ".join(text.splitlines()[0].split())
     except (InputError, IndexError) as error:
         raise InputError(f"no MPI library found, which more than one rank needs: {INSTALL}") from error
 

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from ddpnet_launch import environment
-from ddpnet_launch.deck import Deck, Failure
-from ddpnet_launch.script import run_script, users_frames
-from ddpnet_launch.watcher import fork_watched
+from . import environment
+from .deck import Deck, Failure
+from .script import run_script, users_frames
+from .watcher import fork_watched
 
-_PATIENCE = 0.5
-"""Seconds that other ranks give rank 0 to say what all of them have to say, and to end the job."""
+_PATIENCE = 2.0
+"""Seconds that other ranks give rank 0 to say what all of them may have to say, and to end the job."""
 
 
 def main() -> None:
@@ -32,19 +32,18 @@ def main() -> None:
     kind, *arguments = sys.argv[1:]
     if kind == "run":
         path, *arguments = arguments
-        run_as_rank(lambda: run_script(path, arguments), script=True)
-    else:
-        run_as_rank(lambda: _work(kind, arguments))
+        sys.exit(run_as_rank(lambda: run_script(path, arguments), script=True))
+    sys.exit(run_as_rank(lambda: _work(kind, arguments)))
 
 
-def _work(kind: str, arguments: list[str]) -> None:
-    from ddpnet_launch import evaluate, train
+def _work(kind: str, arguments: list[str]) -> int:
+    from . import evaluate, train
 
-    {"train": train.work, "evaluate": evaluate.work}[kind](*arguments)
+    return train.work(*arguments) if kind == "train" else evaluate.work(*arguments)
 
 
-def run_as_rank(action: Callable[[], None], *, script: bool = False) -> None:
-    """Do the work of a rank; if that fails, the whole job ends at once, and only this rank says why.
+def run_as_rank(action: Callable[[], int | None], *, script: bool = False) -> int:
+    """Do the work of a rank and return its exit code; if it fails, the whole job ends at once, and this rank says why.
 
     Without it the others would wait in MPI for ever. Bad input is one line from rank 0; in a user's script it is an
     exception like any other.
@@ -54,23 +53,15 @@ def run_as_rank(action: Callable[[], None], *, script: bool = False) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe, but people wait for the lines of a script
         sys.stdout.reconfigure(line_buffering=True)
     try:
-        action()
+        return action() or 0
     except SystemExit as error:
-        _leave(error.code)
+        return _leave(error.code)
     except KeyboardInterrupt as error:
         if script and _place()[0] == 0:
             _print_traceback(error)
         _end_job(128 + signal.SIGINT)
     except BaseException as error:
         _fail(error, script)
-
-
-def say_for_all(message: str) -> None:
-    """Print a line on standard error that every rank has to say: rank 0 first, and then the job ends."""
-    if _place()[0] != 0:
-        time.sleep(_PATIENCE)
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
 
 
 def _place() -> tuple[int, int]:
@@ -83,22 +74,24 @@ def _fail(error: BaseException, script: bool) -> NoReturn:
     from ddpnet.errors import InputError
 
     told = isinstance(error, InputError) and not script
+    rank, size = _place()
     if told:
-        say_for_all(f"ddpnet: error: {error}")
+        time.sleep(_PATIENCE if rank != 0 else 0)
+        sys.stderr.write(f"ddpnet: error: {error}\n")
     else:
-        rank, size = _place()
         _print_traceback(error, f"rank {rank} of {size} failed:\n")
     _note(Failure(f"{type(error).__name__}: {error}".partition("\n")[0], told))
     _end_job(1)
 
 
-def _leave(code: str | int | None) -> None:
+def _leave(code: str | int | None) -> int:
     """`sys.exit(code)`: in one rank it is the end of all, unless it is a success."""
     if isinstance(code, str):
         sys.stderr.write(f"{code}\n")
     number = code if isinstance(code, int) else int(code is not None)
     if number != 0:
         _end_job(number & 0xFF)
+    return 0
 
 
 def _print_traceback(error: BaseException, header: str = "") -> None:

@@ -16,12 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from ddpnet_launch import deck as decks
-from ddpnet_launch import leftovers
-from ddpnet_launch.deck import Deck, Ending
-from ddpnet_launch.mpiexec import Launcher
-from ddpnet_launch.output import Output
-from ddpnet_launch.watcher import die_with_parent
+from . import deck as decks
+from . import leftovers
+from .deck import Deck, Ending
+from .mpiexec import Launcher
+from .output import Output
+from .watcher import die_with_parent
 
 TERMINAL = "DDPNET_TERMINAL"
 """Tells ranks, whose output is a pipe, how many columns the terminal at its end has."""
@@ -155,8 +155,8 @@ class Job:
 
     def _culprit(self) -> tuple[int, int] | None:
         """The rank that failed first, and its code as in `Ending`; not those killed in the clean-up."""
-        endings = ((rank, self._deck.ending(rank)) for rank in range(self._ranks))
-        failed = [(ending.time, rank, ending.code) for rank, ending in endings if _is_failure(ending)]
+        endings = [(self._deck.ending(rank), rank) for rank in range(self._ranks)]
+        failed = [(ending.time, rank, ending.code) for ending, rank in endings if ending and ending.code]
         if failed:
             _, rank, code = min(failed)
             return rank, code

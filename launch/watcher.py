@@ -11,7 +11,7 @@ import os
 import signal
 from types import FrameType
 
-from ddpnet_launch.deck import Deck
+from .deck import Deck
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG = 1  # Linux, sys/prctl.h

@@ -115,8 +115,12 @@ rows("clamp", lambda torch, x: x.clamp(-0.3, 0.4), apart, *SHAPES)
 row("clamp below", lambda torch, x: x.clamp(min=-0.3), apart(3, 3))
 row("clamp above", lambda torch, x: torch.clamp(x, max=0.3), apart(3, 3))
 row("functions of integers", lambda torch, x: (x.exp(), x.log(), x.sqrt(), x.tanh(), x.sigmoid(), abs(x), -x), whole(1, 5, 3))
-row("functions in place", lambda torch, x: (x * 1).exp_().log_().sqrt_().tanh_().sigmoid_().neg_().abs_(), positive(3))
-row("relu in place", lambda torch, x: torch.nn.functional.relu(x * 1, inplace=True), apart(2, 3))
+for name in ("exp", "log", "sqrt", "square", "abs", "neg", "tanh", "sigmoid", "relu"):
+    row(f"{name} in place", lambda torch, x, f=name: getattr(x * 1, f"{f}_")(), positive(3))
+row("clamp in place", lambda torch, x: (x * 1).clamp_(0.2, 0.9), apart(2, 3))
+row("masked fill in place", lambda torch, x, c: (x * 1).masked_fill_(c, 2.0), real(2, 3), truth(2, 3))
+row("relu with inplace", lambda torch, x: torch.nn.functional.relu(x * 1, inplace=True), apart(2, 3))
+row("leaky relu in place", lambda torch, x: torch.nn.functional.leaky_relu(x * 1, 0.2, True), apart(2, 3))
 row("leaky relu", lambda torch, x: torch.nn.functional.leaky_relu(x, 0.2), apart(2, 3))
 row("sigmoid of large", lambda torch, x: torch.sigmoid(x), np.array([-800.0, -30.0, 30.0, 800.0]))
 row("dropout in evaluation", lambda torch, x: torch.nn.functional.dropout(x, 0.5, training=False), real(2, 3))
@@ -471,16 +475,15 @@ def test_gradient_in_a_random_direction(case: Row, device: str) -> None:
     """The slope of a random sum of the outputs along a random direction, by backward and by a central difference."""
     inputs = [x.to(device).detach().requires_grad_(x.is_floating_point()) for x in leaves(ddpnet, case, "float64")]
     rng = np.random.default_rng(1)
-    steps = [rng.standard_normal(x.shape) for x in case.inputs]
     outputs = listed(case.call(ddpnet, *inputs))
     weights = [rng.standard_normal(y.shape) if y.requires_grad else np.zeros(y.shape) for y in outputs]
     flowing = [(y, ddpnet.tensor(w, device=device)) for y, w in zip(outputs, weights, strict=True) if y.requires_grad]
     if not flowing:
         pytest.skip("no gradient flows")
     ddpnet.autograd.backward([y for y, _ in flowing], [w for _, w in flowing])
-    slope = sum(
-        float((x.grad.cpu().numpy() * step).sum()) for x, step in zip(inputs, steps, strict=True) if x.grad is not None
-    )
+    gradients = [np.zeros(x.shape) if x.grad is None else x.grad.cpu().numpy() for x in inputs]
+    steps = [np.zeros(x.shape) if x.grad is None else rng.standard_normal(x.shape) for x in inputs]
+    slope = sum(float((gradient * step).sum()) for gradient, step in zip(gradients, steps, strict=True))
     size = 1e-6
     ahead, behind = values(case, steps, size, device), values(case, steps, -size, device)
     changes = [

@@ -27,9 +27,9 @@ class Relu(Op):
 
 class LeakyRelu(Op):
     def forward(self, x, slope):
-        self.slope = slope
+        self.slope = x.dtype.type(slope)
         self.save(x)
-        return array_module(x).where(x > 0, x, x * slope)
+        return array_module(x).where(x > 0, x, x * self.slope)
 
     def backward(self, g):
         (x,) = self.saved
@@ -51,7 +51,8 @@ class Sigmoid(Op):
     """1 / (1 + exp(-x)), written with tanh, which does not overflow."""
 
     def forward(self, x):
-        y = np.tanh(x * 0.5) * 0.5 + 0.5
+        half = x.dtype.type(0.5)
+        y = np.tanh(x * half) * half + half
         self.save(y)
         return y
 

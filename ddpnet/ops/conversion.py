@@ -35,13 +35,13 @@ def promoted(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _with_number(a: Tensor, number: Any) -> tuple[Tensor, Any]:
-    """NumPy treats Python numbers as PyTorch does, unless their category is higher than the array's."""
+    """NumPy treats Python numbers as PyTorch does, unless their category is higher than the array's, or it is bfloat16."""
     if isinstance(number, np.generic | np.ndarray):
         number = number.item()
     kind = 2 if isinstance(number, float) else 0 if isinstance(number, bool) else 1
     if kind > category(a.array.dtype):
         a = cast(a, dtypes.of_number(number))
-    return a, number
+    return a, a.array.dtype.type(number) if a.array.dtype.kind == "V" else number
 
 
 def cast(a: Tensor, dtype: np.dtype[Any]) -> Tensor:

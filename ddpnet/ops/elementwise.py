@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet.backend import array_module
+from ddpnet.dtypes import category
 from ddpnet.ops.conversion import Number, Operand, floating, promoted
 from ddpnet.ops.creation import full
 from ddpnet.ops.inplace import inplace
@@ -107,10 +108,9 @@ def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
 @method
 def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """input - alpha * other."""
-    a, b = promoted(input, other if alpha == 1 else mul(other, alpha))
-    if any(isinstance(x, Tensor) and x.array.dtype == np.bool_ for x in (a, b)):
+    if any(x.array.dtype == np.bool_ if isinstance(x, Tensor) else isinstance(x, bool) for x in (input, other)):
         raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported.")
-    return Sub.apply(a, b)
+    return Sub.apply(*promoted(input, other if alpha == 1 else mul(other, alpha)))
 
 
 @inplace
@@ -135,7 +135,9 @@ def div(input: Operand, other: Operand) -> Tensor:
 @method
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """input to the power of exponent."""
-    return Pow.apply(*promoted(input, exponent))
+    a, b = promoted(input, exponent)
+    _refuse(0, "pow", a, b)
+    return Pow.apply(a, b)
 
 
 @inplace
@@ -149,7 +151,7 @@ def neg(input: Tensor) -> Tensor:
 @method
 def floor_divide(input: Operand, other: Operand) -> Tensor:
     """input / other rounded towards minus infinity; no gradient."""
-    a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+    a, b = _arrays(input, other, "floor_divide", refused=0)
     return Tensor(a // b)
 
 
@@ -157,8 +159,21 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
 @method
 def remainder(input: Operand, other: Operand) -> Tensor:
     """The remainder of `floor_divide`; no gradient."""
-    a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+    a, b = _arrays(input, other, "remainder", refused=0)
     return Tensor(a % b)
+
+
+def _arrays(input: Operand, other: Operand, name: str, refused: int | None = None) -> list[Any]:
+    """The operands in one dtype, as arrays or numbers; NotImplementedError for dtypes of the refused category."""
+    a, b = promoted(input, other)
+    _refuse(refused, name, a, b)
+    return [x.array if isinstance(x, Tensor) else x for x in (a, b)]
+
+
+def _refuse(refused: int | None, name: str, *operands: Operand) -> None:
+    for x in operands:
+        if isinstance(x, Tensor) and category(x.array.dtype) == refused:
+            raise NotImplementedError(f"{name} is not implemented for {x.dtype.name}")
 
 
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
@@ -214,7 +229,8 @@ class Clamp(Op):
 
     def forward(self, x, low, high):
         self.save(x, low, high)
-        return x.clip(low, high)
+        y = x if low is None else np.maximum(x, low)
+        return y if high is None else np.minimum(y, high)
 
     def backward(self, g):
         x, low, high = self.saved
@@ -297,7 +313,14 @@ def clamp(input: Tensor, min: Number | None = None, max: Number | None = None) -
     """Each element, but at least `min` and at most `max`."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    return Clamp.apply(input, low=min, high=max)
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        raise NotImplementedError("clamp: bounds must be numbers; use maximum and minimum with tensors")
+    low, high = min, max
+    if min is not None:
+        input, low = promoted(input, min)
+    if max is not None:
+        input, high = promoted(input, max)
+    return Clamp.apply(input, low=low, high=high)
 
 
 @method
@@ -328,8 +351,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
 
 def _comparison(compare: Callable[[Any, Any], Any], name: str, *operators: str) -> Callable[..., Tensor]:
     def comparison(input: Operand, other: Operand) -> Tensor:
-        a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
-        return Tensor(compare(a, b))
+        return Tensor(compare(*_arrays(input, other, name)))
 
     comparison.__name__ = comparison.__qualname__ = name
     comparison.__doc__ = f"bool: input {operators[0].strip('_')} other, element by element."
@@ -348,7 +370,7 @@ ge = _comparison(lambda a, b: a >= b, "ge", "__ge__")
 @method
 def bitwise_and(input: Operand, other: Operand) -> Tensor:
     """input & other, for integers and bools."""
-    a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+    a, b = _arrays(input, other, "bitwise_and", refused=2)
     return Tensor(a & b)
 
 
@@ -356,7 +378,7 @@ def bitwise_and(input: Operand, other: Operand) -> Tensor:
 @method
 def bitwise_or(input: Operand, other: Operand) -> Tensor:
     """input | other, for integers and bools."""
-    a, b = (x.array if isinstance(x, Tensor) else x for x in promoted(input, other))
+    a, b = _arrays(input, other, "bitwise_or", refused=2)
     return Tensor(a | b)
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ddpnet.backend import Array
 from ddpnet.ops.elementwise import operator
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor, method
 
 
+def product(a: Array, b: Array) -> Array:
+    """a @ b; of bfloat16, for which NumPy has no product, through float32."""
+    if a.dtype.kind == "V":
+        return (a.astype(np.float32) @ b.astype(np.float32)).astype(a.dtype)
+    return a @ b
+
+
 class Mm(Op):
     def forward(self, a, b):
         self.save(a if self.needs[1] else None, b if self.needs[0] else None)
-        return a @ b
+        return product(a, b)
 
     def backward(self, g):
         a, b = self.saved
-        return g @ b.T if self.needs[0] else None, a.T @ g if self.needs[1] else None
+        return product(g, b.T) if self.needs[0] else None, product(a.T, g) if self.needs[1] else None
 
 
 class Matmul(Op):
@@ -24,13 +34,13 @@ class Matmul(Op):
 
     def forward(self, a, b):
         self.save(a if self.needs[1] else None, b if self.needs[0] else None)
-        return a @ b
+        return product(a, b)
 
     def backward(self, g):
         a, b = self.saved
         return (
-            g @ b.swapaxes(-1, -2) if self.needs[0] else None,
-            a.swapaxes(-1, -2) @ g if self.needs[1] else None,
+            product(g, b.swapaxes(-1, -2)) if self.needs[0] else None,
+            product(a.swapaxes(-1, -2), g) if self.needs[1] else None,
         )
 
 
@@ -39,13 +49,13 @@ class Addmm(Op):
 
     def forward(self, c, a, b):
         self.save(a if self.needs[2] else None, b if self.needs[1] else None)
-        y = a @ b
+        y = product(a, b)
         y += c
         return y
 
     def backward(self, g):
         a, b = self.saved
-        return g, g @ b.T if self.needs[1] else None, a.T @ g if self.needs[2] else None
+        return g, product(g, b.T) if self.needs[1] else None, product(a.T, g) if self.needs[2] else None
 
 
 class Linear(Op):
@@ -55,7 +65,7 @@ class Linear(Op):
 
     def forward(self, b, x, w):
         self.save(x if self.needs[2] else None, w if self.needs[1] else None)
-        y = x @ w.T
+        y = product(x, w.T)
         if b is not None:
             y += b
         return y
@@ -65,8 +75,8 @@ class Linear(Op):
         rows = g.reshape(-1, g.shape[-1])
         return (
             rows.sum(axis=0) if self.needs[0] else None,
-            g @ w if self.needs[1] else None,
-            rows.T @ x.reshape(-1, x.shape[-1]) if self.needs[2] else None,
+            product(g, w) if self.needs[1] else None,
+            product(rows.T, x.reshape(-1, x.shape[-1])) if self.needs[2] else None,
         )
 
 

@@ -1,0 +1,137 @@
+"""The commands and their options. What they do is imported when it is asked for, after NumPy's environment is set."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import environment
+
+
+class Commands(click.Group):
+    """A group that names the nearest command to one that it does not know."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.commands, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise click.UsageError(f"unknown command {name!r}: {hint}expected one of {', '.join(self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+_AS_GIVEN = {**_HELP, "ignore_unknown_options": True, "allow_interspersed_args": False}
+_ranks = click.option("--ranks", "-n", type=click.IntRange(min=1), help="Processes.")
+_threads = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of NumPy and Numba in each rank [default: 1]; the last bits of the result depend on it.",
+)
+_device = click.option("--device", help="cpu, cuda or cuda:N [default: cpu].")
+
+
+@click.group(cls=Commands, context_settings=_HELP)
+@click.version_option(version("ddpnet"), prog_name="ddpnet", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Data-parallel training on NumPy and CuPy arrays over MPI."""
+
+
+@cli.command(context_settings=_HELP)
+@click.option("--model", help="lenet, mlp or cnn [default: lenet].")
+@click.option("--data", "--dataset", "data", help="mnist, or a folder of files in its format [default: mnist].")
+@_ranks
+@click.option("--shards", type=int, help="Parts of a global batch; the bits of the result depend on it [default: 8].")
+@click.option("--batch", type=int, help="Samples of an optimizer step, over all ranks [default: 64].")
+@click.option("--epochs", type=int, help="Passes over the data [default: 3].")
+@click.option("--steps", type=int, help="Optimizer steps, in place of epochs.")
+@click.option("--optimizer", help="sgd, adam, adamw or rmsprop [default: sgd].")
+@click.option("--lr", type=float, help="Learning rate [default: the optimizer's usual one].")
+@click.option("--momentum", type=float, help="Of sgd and rmsprop [default: 0.9].")
+@click.option("--weight-decay", type=float, help="[default: 0]")
+@click.option("--schedule", help="Of the learning rate: constant or cosine [default: constant].")
+@click.option("--seed", type=int, help="Of weights, order and dropout [default: 0].")
+@click.option("--checkpoint-every", type=int, metavar="STEPS", help="[default: at the end of each epoch]")
+@click.option("--keep", type=int, help="Newest checkpoints to keep [default: all].")
+@click.option("--resume", type=click.Path(path_type=Path), help="A checkpoint, or the folder of a run.")
+@click.option("--out", type=click.Path(path_type=Path), help="A new folder for checkpoints [default: below runs].")
+@_device
+@_threads
+def train(ranks: int | None, threads: int | None, **options: Any) -> int:
+    """Train a model; ranks are one a core by default, and change no bit of the result."""
+    environment.prepare(threads)
+    from .train import train
+
+    return train({name: value for name, value in options.items() if value is not None}, ranks)
+
+
+@cli.command("eval", context_settings=_HELP)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--data", "--dataset", "data", help="Other data than the checkpoint's own.")
+@_ranks
+@_device
+@_threads
+def evaluate(checkpoint: Path, data: str | None, ranks: int | None, device: str | None, threads: int | None) -> int:
+    """Loss and accuracy of a checkpoint (or of the newest in a run's folder) on the test images."""
+    environment.prepare(threads)
+    from .evaluate import evaluate
+
+    return evaluate(checkpoint, data, device or "cpu", ranks)
+
+
+@cli.command(context_settings=_AS_GIVEN)
+@_ranks
+@_threads
+@click.argument("script", type=click.Path(exists=True, dir_okay=False))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(script: str, arguments: tuple[str, ...], ranks: int | None, threads: int | None) -> int:
+    """Run a Python script on N ranks; on one (the default) in this process, without MPI, for the debugger."""
+    environment.prepare(threads)
+    from .run import run
+
+    return run(script, arguments, ranks)
+
+
+@cli.command(context_settings=_HELP)
+def doctor() -> int:
+    """What is here, what is wrong, and what mends it."""
+    environment.prepare()
+    from .doctor import doctor
+
+    return doctor()
+
+
+def main() -> None:
+    """The console script: exit code 2 for a command that cannot be understood, 1 for one that cannot be done."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        return int(cli.main(prog_name="ddpnet", standalone_mode=False) or 0)
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        return _refuse(error.format_message(), error.exit_code)
+    except Exception as error:
+        from ddpnet.errors import InputError
+
+        if not isinstance(error, InputError):
+            raise
+        return _refuse(str(error), 1)
+
+
+def _refuse(message: str, code: int) -> int:
+    """One line on standard error, from one rank."""
+    if os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")) == "0":
+        click.echo(f"ddpnet: error: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,99 @@
+"""`ddpnet train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ddpnet import checkpoint, training
+from ddpnet.distributed import Communicator, connect
+from ddpnet.errors import InputError
+from ddpnet.training import DATASETS, Settings
+from ddpnet.training.settings import check_name
+
+from . import machine, placement, stopping
+from .mpiexec import Launcher
+from .rank import run_as_rank
+from .report import TrainingReport
+from .supervisor import supervise
+
+
+def train(options: Mapping[str, Any], ranks: int | None) -> int:
+    """Train with the options that the user gave, on ranks of our own unless this is one; the exit code."""
+    given = frozenset(options)
+    settings = _settings(options)
+    if placement.is_rank(ranks):
+        return run_as_rank(lambda: _train(_agreed(settings, given, comm := connect()), comm))
+    if ranks is not None and ranks > settings.shards and settings.resume is None:
+        raise click.UsageError(_too_many(ranks, settings))
+    settings = training.preflight(settings, given)
+    ranks, launcher = _world(ranks, settings)
+    if launcher is None:
+        return _train(settings, connect())
+    return supervise(launcher, ["train", settings.to_json()], ranks, lambda: _advice(settings))
+
+
+def work(settings: str) -> int:
+    """What a rank of ours does: train from settings in JSON that have passed the preflight."""
+    return _train(Settings.from_json(settings), connect())
+
+
+def _train(settings: Settings, comm: Communicator) -> int:
+    with stopping.heard_signals() as heard:
+        training.train(settings, comm, TrainingReport(comm) if comm.rank == 0 else training.Report())
+    return stopping.exit_code(heard)
+
+
+def _settings(options: Mapping[str, Any]) -> Settings:
+    """Settings from options; UsageError for a value that no run can have."""
+    try:
+        data = str(options.get("data", Settings.data))
+        if data == Path(data).name and not Path(data).exists():  # not a folder, so meant as a name
+            check_name("data set", data, DATASETS)
+        return Settings(**options)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _agreed(settings: Settings, given: frozenset[str], comm: Communicator) -> Settings:
+    """The settings as rank 0's preflight gives them: the next free name and the newest checkpoint are found once."""
+    text = training.preflight(settings, given).to_json().encode() if comm.rank == 0 else b""
+    length = np.array([len(text)])
+    comm.broadcast(length, 0)
+    letters = np.frombuffer(text, np.uint8).copy() if comm.rank == 0 else np.empty(int(length[0]), np.uint8)
+    comm.broadcast(letters, 0)
+    return Settings.from_json(letters.tobytes().decode())
+
+
+def _world(ranks: int | None, settings: Settings) -> tuple[int, Launcher | None]:
+    """How many ranks, and what starts them; by default one a core, as far as there are shards."""
+    if ranks is None:
+        wanted = min(machine.cores(), settings.shards) if settings.device == "cpu" else 1
+        launcher = placement.launcher_if_any(wanted)
+        return (1 if launcher is None else wanted), launcher
+    if ranks > settings.shards:
+        raise click.UsageError(_too_many(ranks, settings))
+    placement.check_number(ranks)
+    return ranks, placement.launcher_for(ranks)
+
+
+def _too_many(ranks: int, settings: Settings) -> str:
+    return (
+        f"ranks: expected at most one a shard ({settings.shards}), got {ranks}: give fewer --ranks, or more --shards, "
+        "on which the bits of the result depend"
+    )
+
+
+def _advice(settings: Settings) -> str:
+    """What to do after a failure."""
+    try:
+        newest = checkpoint.find(settings.out) if settings.out is not None else None
+    except InputError:
+        newest = None
+    if newest is None:
+        return "nothing was saved yet; to find out why, run the same command with --ranks 1"
+    return f"to go on from {newest.name}: ddpnet train --resume {newest.parent}"

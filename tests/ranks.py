@@ -1,0 +1,102 @@
+"""Commands under test: real processes with a deadline, of which none is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
+DDPNET = (sys.executable, "-m", "ddpnet_launch")
+_MARK = "DDPNET_TEST"
+_LAUNCHERS = ("PMI", "HYD", "MPI_LOCAL", "OMPI_", "PRTE", "PMIX", "SLURM_", "DDPNET_", "PYTHONUNBUFFERED")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code (negative: the signal that killed it) and its output."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    timeout: float = 60,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Result:
+    """Run a command to its end; AssertionError, with what it wrote, if that takes longer than `timeout` seconds."""
+    with started(command, cwd=cwd, env=env) as process:
+        return finish(process, timeout)
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 60) -> Result:
+    """Wait for the end of a command that was `started`."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGUSR1)  # ranks print where they are
+        time.sleep(0.5)
+        kill(process)
+        out, err = process.communicate()
+        raise AssertionError(f"not done after {timeout} s: {process.args}\n{out}\n{err}") from None
+    return Result(process.returncode, out, err)
+
+
+@contextmanager
+def started(
+    command: Sequence[str | os.PathLike[str]], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A command in a session of its own, as if no launcher had started us; at the end nothing of it runs any more."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**clean, **(env or {}), _MARK: mark},
+        start_new_session=True,
+    )
+    process.mark = mark  # type: ignore[attr-defined]
+    try:
+        yield process
+    finally:
+        kill(process)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def running(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that a command has started and that still run, without itself."""
+    wanted = f"{_MARK}={process.mark}"  # type: ignore[attr-defined]
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if wanted in (folder / "environ").read_text().split("\0"):
+                found.append(int(folder.name))
+    return [pid for pid in found if pid != process.pid]
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a command and all that it has started."""
+    process.kill()
+    process.wait()
+    while pids := running(process):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
