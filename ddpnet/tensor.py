@@ -16,6 +16,10 @@ from ddpnet.backend import Array, Device
 from ddpnet.dtypes import DType
 
 
+Hooks = dict[int, Callable[..., Any]]
+"""Functions by the number of their handle, in the order in which they were registered."""
+
+
 class Size(tuple[int, ...]):
     """A shape (`torch.Size`): a tuple with PyTorch's name and `numel`."""
 
@@ -24,6 +28,13 @@ class Size(tuple[int, ...]):
     def numel(self) -> int:
         """The number of elements of a tensor of this shape."""
         return int(np.prod(self, dtype=np.int64))
+
+    def __getitem__(self, index: Any) -> Any:
+        extents = super().__getitem__(index)
+        return Size(extents) if isinstance(index, slice) else extents
+
+    def __add__(self, other: tuple[Any, ...]) -> Size:
+        return Size(super().__add__(other))
 
     def __repr__(self) -> str:
         return f"torch.Size([{', '.join(map(str, self))}])"
@@ -76,7 +87,7 @@ class Tensor:
     grad: Tensor | None
     grad_fn: Any
     output_nr: int
-    hooks: dict[str, list[Any]] | None
+    hooks: dict[str, Hooks] | None
     accumulator: Any
 
     def __init__(self, *data: Any) -> None:
@@ -151,11 +162,6 @@ class Tensor:
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return int(self.array.nbytes)
-
-    @property
-    def layout(self) -> str:
-        """Always strided."""
-        return "torch.strided"
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the extent of one dimension."""
@@ -259,19 +265,6 @@ class Tensor:
         """The values as nested lists of Python numbers."""
         array = backend.host(self.array)
         return (array.astype(np.float32) if array.dtype.kind == "V" else array).tolist()
-
-    def numpy(self) -> np.ndarray:
-        """The values as a NumPy array that shares their memory; RuntimeError on a GPU or with gradients."""
-        if self._requires_grad:
-            raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
-            )
-        if not isinstance(self.array, np.ndarray):
-            raise TypeError(
-                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to "
-                "host memory first."
-            )
-        return self.array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)

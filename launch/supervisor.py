@@ -32,6 +32,7 @@ _TICK = 0.1
 _GRACE = 1.0
 """Seconds for the launcher to end a job, and for the last words of a rank to arrive, before we kill what is left."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CODES_OF_THE_KILLED = (-signal.SIGKILL, signal.SIGKILL, 128 + signal.SIGKILL, 128 + signal.SIGTERM)
 _LIKELY = {
     signal.SIGKILL: "by kill -9, or by the system for want of memory",
     signal.SIGSEGV: "a crash in compiled code",
@@ -87,7 +88,7 @@ class Job:
         self._process, self._ranks, self._deck = process, ranks, deck
         self._absent = list(range(ranks))
         self._unwatched: list[int] = []
-        self._first_killed: int | None = None
+        self._killed: list[tuple[float, int, int]] = []
         self._stop_signal: int | None = None
         self._end_at: float | None = None
         self._drained_at: float | None = None
@@ -154,16 +155,15 @@ class Job:
         return f"rank {rank} of {self._ranks} {how}"
 
     def _culprit(self) -> tuple[int, int] | None:
-        """The rank that failed first, and its code as in `Ending`; not those killed in the clean-up."""
+        """The rank that failed first, and its code as in `Ending`; not those that were ended for its sake."""
         endings = [(self._deck.ending(rank), rank) for rank in range(self._ranks)]
         failed = [(ending.time, rank, ending.code) for ending, rank in endings if ending and ending.code]
-        if failed:
-            _, rank, code = min(failed)
-            return rank, code
-        # A watcher was killed, by somebody or by the launcher after an abort, of which MPI itself has told.
-        if self._first_killed is not None and self._process.wait() in (-9, 9, 137):
-            return self._first_killed, -signal.SIGKILL
-        return None
+        own = [entry for entry in failed if entry[2] != -signal.SIGTERM]  # with which Open MPI ends the others
+        # A watcher is killed by somebody, or by the launcher after an abort, with the code of the abort.
+        if not own and self._process.wait() in _CODES_OF_THE_KILLED:
+            own = failed + self._killed
+        _, rank, code = min(own, default=(0.0, 0, 0))
+        return (rank, code) if own else None
 
     def _look_for_ranks(self) -> None:
         for rank in list(self._absent):
@@ -200,8 +200,8 @@ class Job:
 
     def _rank_has_ended(self, rank: int) -> None:
         ending = self._deck.ending(rank)
-        if ending is None and self._first_killed is None:
-            self._first_killed = rank
+        if ending is None:
+            self._killed.append((time.monotonic(), rank, -signal.SIGKILL))
         if ending is None or _is_failure(ending):
             self._end_soon()
 

@@ -108,7 +108,15 @@ NODES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 NAMED_OTHERWISE = {
-    "avg pool": "AvgPool2DBackward0",
+    "dropout": "NativeDropoutBackward0",
+    "linear, no bias": "AddmmBackward0",
+    "linear of a stack": "AddmmBackward0",
+    "split": "SliceBackward0",
+    "chunk": "SliceBackward0",
+    "unbind": "SelectBackward0",
+    "l1": "AbsBackward0",
+    "norm": "SqrtBackward0",
+    "put": "IndexPutBackward0",
 }
 """Where one node here stands for what are several there, or for another of theirs."""
 
@@ -401,11 +409,15 @@ def test_in_place_keeps_history() -> None:
 
 
 def test_in_place_with_itself() -> None:
-    """The saved second operand is overwritten: an error, as in PyTorch, not a wrong gradient."""
-    y = leaf(1, 2) * 1
+    """What is saved is about to be overwritten; PyTorch raises, here it is copied."""
+    x = leaf(1, 2)
+    y = x * 1
     y.mul_(y)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        y.sum().backward()
+    y.sum().backward()
+    assert numbers(x.grad) == [2, 4]
+    z = leaf(1, 2) * 1
+    with pytest.raises(RuntimeError, match="shares its memory with a view"):
+        z.mul_(z.detach().view(2))
 
 
 def test_in_place_gives_a_plain_tensor_a_history() -> None:
@@ -437,7 +449,7 @@ def test_view_sees_changes() -> None:
 
 def test_recorded_change_of_a_view_is_refused() -> None:
     """PyTorch rewrites the history of the base and of all views; here that raises, whether or not the base has one."""
-    w = leaf(3)
+    w = leaf()
     for base in (leaf(1, 2) * 1, torch.zeros(2, dtype=torch.float64)):
         view = base[0]
         with pytest.raises(RuntimeError, match="shares its memory with a view"):
@@ -568,7 +580,12 @@ def test_hook_on_what_needs_no_gradient() -> None:
 
 def test_backward_inside_a_hook() -> None:
     x, other = leaf(1), leaf(5)
-    x.register_hook(lambda g: (other * g).backward())
+
+    @torch.enable_grad()
+    def hook(g: Any) -> None:
+        (other * g).backward()
+
+    x.register_hook(hook)
     (x * 2).backward()
     assert other.grad.item() == 2
 
@@ -845,7 +862,7 @@ def test_gradcheck_finds_a_wrong_gradient() -> None:
         def backward(ctx: Any, g: Any) -> Any:
             return 2 * ctx.saved_tensors[0] ** 2 * g
 
-    with pytest.raises(GradcheckError, match=r"output 0 with respect to input 0: .* is 3\.\d* by differences and 2 by"):
+    with pytest.raises(GradcheckError, match=r"output 0 with respect to input 0: .* is 3[.0-9]* by differences and 2 by"):
         gradcheck(Wrong.apply, leaf(1, 2))
     assert not gradcheck(Wrong.apply, leaf(1, 2), raise_exception=False)
     assert gradcheck(lambda x, w: (F.relu(x) @ w, w.sum()), (torch.randn(3, 2, dtype=torch.float64, requires_grad=True), leaf(1, 2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from ddpnet import backend
 from ddpnet.autograd.graph import run_backward
 from ddpnet.backend import Array
-from ddpnet.tensor import Tensor, method
+from ddpnet.tensor import Hooks, Tensor, method
 
 Tensors = Tensor | Sequence[Tensor]
 
@@ -54,7 +55,7 @@ def grad(
             "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "
             "this is the desired behavior."
         )
-    return tuple(None if array is None else Tensor(array) for array in found)
+    return tuple(None if array is None else Tensor(array.copy()) for array in found)
 
 
 def _first_order_only(create_graph: bool) -> None:
@@ -93,15 +94,17 @@ def _root(position: int, output: Tensor, gradient: Tensor | None) -> Array:
 
 
 class RemovableHandle:
-    """Takes a hook out of its list: `handle.remove()`, or at the end of a `with`."""
+    """Takes a hook out of where it was put: `handle.remove()`, or at the end of a `with`."""
 
-    def __init__(self, hooks: list[Any], hook: Callable[..., Any]) -> None:
-        self._hooks, self._hook = hooks, hook
-        hooks.append(hook)
+    _next_id = itertools.count().__next__
+
+    def __init__(self, hooks: Hooks, hook: Callable[..., Any]) -> None:
+        self._hooks, self.id = hooks, self._next_id()
+        hooks[self.id] = hook
 
     def remove(self) -> None:
         """Take the hook out; a second call does nothing."""
-        self._hooks[:] = [hook for hook in self._hooks if hook is not self._hook]
+        self._hooks.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -123,9 +126,9 @@ def _tensor_backward(
         return
     leaves = _listed(inputs)
     gradients = grad(self, leaves, gradient, retain_graph, create_graph, allow_unused=True)
-    for leaf, array in zip(leaves, gradients, strict=True):
-        if array is not None:
-            leaf.grad = Tensor(array.array.copy() if leaf.grad is None else leaf.grad.array + array.array)
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        if gradient is not None:
+            leaf.grad = gradient if leaf.grad is None else Tensor(leaf.grad.array + gradient.array)
 
 
 Tensor.backward = _tensor_backward  # type: ignore[method-assign]
@@ -149,7 +152,7 @@ def register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Remo
         return RemovableHandle(_leaf_hooks(self, "gradient"), hook)
     if self.grad_fn.hooks is None:
         self.grad_fn.hooks = {}
-    return RemovableHandle(self.grad_fn.hooks.setdefault(self.output_nr, []), hook)
+    return RemovableHandle(self.grad_fn.hooks.setdefault(self.output_nr, {}), hook)
 
 
 @method
@@ -160,7 +163,7 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], No
     return RemovableHandle(_leaf_hooks(self, "accumulated"), hook)
 
 
-def _leaf_hooks(leaf: Tensor, when: str) -> list[Any]:
+def _leaf_hooks(leaf: Tensor, when: str) -> Hooks:
     if leaf.hooks is None:
-        leaf.hooks = {"gradient": [], "accumulated": []}
+        leaf.hooks = {"gradient": {}, "accumulated": {}}
     return leaf.hooks[when]

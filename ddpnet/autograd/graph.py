@@ -16,11 +16,9 @@ import numpy as np
 
 from ddpnet.autograd.grad_mode import no_grad
 from ddpnet.backend import Array
-from ddpnet.tensor import Tensor
+from ddpnet.tensor import Hooks, Tensor
 
 _next_age = itertools.count().__next__
-
-GradientHook = Callable[[Tensor], Tensor | None]
 
 
 class Node:
@@ -31,7 +29,8 @@ class Node:
     outputs = 1
     fresh = True
     """Whether `propagate` returns new arrays (or its argument, or views), so that they may be added to in place."""
-    hooks: dict[int, list[GradientHook]] | None = None
+    hooks: dict[int, Hooks] | None = None
+    """For each output, what to call with its gradient; it may return another."""
     retained: dict[int, weakref.ref[Tensor]] | None = None
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class AccumulateGrad(Node):
     def accumulate(self, gradient: Array, own: bool) -> None:
         """Run the leaf's hooks on the final gradient and add it to `.grad`; `own`: nobody else holds the array."""
         leaf, hooks = self.variable, self.variable.hooks
-        for hook in hooks["gradient"] if hooks else ():
+        for hook in tuple(hooks["gradient"].values()) if hooks else ():
             changed = hook(Tensor(gradient))
             if changed is not None:
                 gradient, own = changed.array, False
@@ -76,7 +75,7 @@ class AccumulateGrad(Node):
         else:
             leaf.grad.array += gradient
             leaf.grad.changed()
-        for hook in hooks["accumulated"] if hooks else ():
+        for hook in tuple(hooks["accumulated"].values()) if hooks else ():
             hook(leaf)
 
 
@@ -191,7 +190,7 @@ def _walk(
 def _run_hooks(node: Node, arrived: _Arrivals) -> None:
     """Let hooks see, and replace, the final gradients of a node's outputs; keep those that were asked for."""
     for output, hooks in (node.hooks or {}).items():
-        for hook in hooks:
+        for hook in tuple(hooks.values()):
             gradient = arrived.arrays[output]
             changed = None if gradient is None else hook(Tensor(gradient))
             if changed is not None:

@@ -48,20 +48,20 @@ class Module:
         set_plain("_buffers", {})
         set_plain("_modules", {})
         set_plain("_transient", [])
-        set_plain("_forward_pre_hooks", [])
-        set_plain("_forward_hooks", [])
+        set_plain("_forward_pre_hooks", {})
+        set_plain("_forward_hooks", {})
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """The computation; every subclass writes its own."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        for pre_hook in self._forward_pre_hooks:
+        for pre_hook in tuple(self._forward_pre_hooks.values()):
             changed = pre_hook(self, inputs)
             if changed is not None:
                 inputs = changed if isinstance(changed, tuple) else (changed,)
         output = self.forward(*inputs, **options)
-        for hook in self._forward_hooks:
+        for hook in tuple(self._forward_hooks.values()):
             changed = hook(self, inputs, output)
             if changed is not None:
                 output = changed

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet import backend, dtypes
+from ddpnet.autograd.grad_mode import mode
 from ddpnet.backend import Device
 from ddpnet.dtypes import DType, category
 from ddpnet.ops.op import Op
@@ -123,6 +124,19 @@ def parse_target(
         elif not isinstance(value, bool):
             raise TypeError(f"to() received an invalid argument of type {type(value).__name__}")
     return None if device is None else Device(device), dtype, copy
+
+
+@method
+def numpy(input: Tensor) -> np.ndarray:
+    """The values as a NumPy array that shares their memory; RuntimeError with gradients, TypeError on a GPU."""
+    if mode.enabled and input.requires_grad:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    if not isinstance(input.array, np.ndarray):
+        raise TypeError(
+            f"can't convert {input.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+            "memory first."
+        )
+    return input.array
 
 
 @method

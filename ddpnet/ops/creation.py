@@ -132,7 +132,13 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: DType | None = None, dev
 
 
 def arange(
-    start: float, end: float | None = None, step: float = 1, *, dtype: DType | None = None, device: DeviceLike = None
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... before `end`; int64 if all three are integers."""
     if end is None:
@@ -141,17 +147,33 @@ def arange(
     if kind is None:
         whole = all(isinstance(value, int) for value in (start, end, step))
         kind = dtypes.int64 if whole else dtypes.get_default_dtype()
-    return _place(np.arange(start, end, step).astype(kind.numpy), device, False)
+    return _place(np.arange(start, end, step).astype(kind.numpy), device, requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None, device: DeviceLike = None) -> Tensor:
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DType | None = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """`steps` numbers from `start` to `end`, both included."""
-    return _place(np.linspace(start, end, steps).astype((dtype or dtypes.get_default_dtype()).numpy), device, False)
+    kind = dtype or dtypes.get_default_dtype()
+    return _place(np.linspace(start, end, steps).astype(kind.numpy), device, requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: DeviceLike = None) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Ones on the diagonal of an (n, m) matrix of zeros."""
-    return _place(np.eye(n, m, dtype=(dtype or dtypes.get_default_dtype()).numpy), device, False)
+    return _place(np.eye(n, m, dtype=(dtype or dtypes.get_default_dtype()).numpy), device, requires_grad)
 
 
 # Drawn from a generator: on the host, so that the numbers are the same on any device

@@ -248,6 +248,10 @@ class Where(Op):
         return None, g * condition, g * ~condition
 
 
+class MaskedFill(Where):
+    pass
+
+
 class _Choice(Op):
     """The larger or smaller of two; equal ones share the gradient."""
 
@@ -346,7 +350,7 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
 @method
 def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
     """`value` where `mask` holds, else `input`."""
-    return Where.apply(Tensor(~mask.array), *promoted(input, value))
+    return MaskedFill.apply(Tensor(~mask.array), *promoted(input, value))
 
 
 def _comparison(compare: Callable[[Any, Any], Any], name: str, *operators: str) -> Callable[..., Tensor]:

@@ -28,6 +28,10 @@ class Slice(Op):
         return dx
 
 
+class Select(Slice):
+    """Basic indexing by one integer."""
+
+
 class Index(Op):
     """Indexing by arrays gives a copy; elements that were chosen twice get both gradients."""
 
@@ -40,6 +44,10 @@ class Index(Op):
         dx = xp.zeros(self.shape, g.dtype)
         xp.add.at(dx, self.key, g)
         return dx
+
+
+class IndexSelect(Index):
+    pass
 
 
 class IndexPut(Op):
@@ -90,7 +98,11 @@ def _is_basic(key: Any) -> bool:
 
 def _get(self: Tensor, key: Any) -> Tensor:
     key = _array_key(key)
-    return (Slice if _is_basic(key) else Index).apply(self, key=key)
+    if not _is_basic(key):
+        return Index.apply(self, key=key)
+    parts = key if isinstance(key, tuple) else (key,)
+    view = parts if Ellipsis in parts else (*parts, Ellipsis)  # without it NumPy makes a copy of a single element
+    return (Select if type(parts[-1]) is int else Slice).apply(self, key=view)
 
 
 def _set(self: Tensor, key: Any, value: Any) -> None:
@@ -125,4 +137,4 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices along `dim` that a one-dimensional `index` names."""
     before = (slice(None),) * (dim % max(input.ndim, 1))
-    return Index.apply(input, key=(*before, index.array))
+    return IndexSelect.apply(input, key=(*before, index.array))

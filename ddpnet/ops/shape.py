@@ -82,7 +82,11 @@ class Unsqueeze(View):
 
 
 class Squeeze(View):
-    graph_name = "SqueezeBackward0"
+    pass
+
+
+class SqueezeAlong(View):
+    graph_name = "SqueezeBackward1"
 
 
 class Cat(Op):
@@ -221,7 +225,7 @@ def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
     """A view without the dimensions of extent 1: all of them, or those among `dim`."""
     out = {axis for axis in axes(dim, input.ndim) if input.ndim and input.array.shape[axis] == 1}
     shape = tuple(extent for axis, extent in enumerate(input.array.shape) if axis not in out)
-    return Squeeze.apply(input, shape=shape)
+    return (Squeeze if dim is None else SqueezeAlong).apply(input, shape=shape)
 
 
 @method
