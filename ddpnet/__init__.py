@@ -20,7 +20,7 @@ from ddpnet.backend import Device as device  # noqa: E402
 from ddpnet.dtypes import DType as dtype  # noqa: E402
 from ddpnet.dtypes import (  # noqa: E402
     bfloat16,
-    bool,
+    bool_ as bool,
     float16,
     float32,
     float64,

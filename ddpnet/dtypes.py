@@ -54,11 +54,11 @@ class DType:
 
 uint8, int8, int16, int32, int64 = (DType(name) for name in ("uint8", "int8", "int16", "int32", "int64"))
 float16, bfloat16, float32, float64 = (DType(name) for name in ("float16", "bfloat16", "float32", "float64"))
-bool = DType("bool")
+bool_ = DType("bool")
 
 _BY_NAME = {
     dtype.name: dtype
-    for dtype in (uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, bool)
+    for dtype in (uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, bool_)
 }
 
 

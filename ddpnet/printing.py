@@ -105,7 +105,7 @@ def tensor_text(tensor: Tensor, prefix: str = "tensor(") -> str:
     array = backend.host(tensor.array)
     dtype = tensor.dtype
     notes = [f"device='{tensor.device}'"] if tensor.is_cuda else []
-    usual = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool)
+    usual = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
     if array.size == 0:
         body = "[]"
         if array.ndim != 1:

@@ -131,7 +131,7 @@ def _tensor_backward(
             leaf.grad = gradient if leaf.grad is None else Tensor(leaf.grad.array + gradient.array)
 
 
-Tensor.backward = _tensor_backward  # type: ignore[method-assign]
+setattr(Tensor, "backward", _tensor_backward)  # noqa: B010 - a method as `@method` makes them
 
 
 @method

@@ -105,7 +105,7 @@ class FunctionCtx(Node):
         Node.__init__(self)
         self.outputs = len(outputs)
         self._shapes = [x.array.shape if need else None for x, need in zip(inputs, needs, strict=True)]
-        self._outputs = [
+        self._outputs: list[Any] = [
             (array_module(y.array), y.array.shape, y.array.dtype) if isinstance(y, Tensor) else (None, (), None)
             for y in outputs
         ]

@@ -17,7 +17,7 @@ from ddpnet.tensor import Tensor
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
     result: Any = input.relu_() if inplace else activation.relu(input)
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 __all__ = [

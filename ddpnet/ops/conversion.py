@@ -175,6 +175,6 @@ for _dtype, _name in (
     (dtypes.int16, "short"),
     (dtypes.int8, "char"),
     (dtypes.uint8, "byte"),
-    (dtypes.bool, "bool"),
+    (dtypes.bool_, "bool"),
 ):
     _conversion(_dtype, _name)

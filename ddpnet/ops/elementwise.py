@@ -178,8 +178,8 @@ def _refuse(refused: int | None, name: str, *operands: Operand) -> None:
 
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
 Tensor.__neg__ = neg  # type: ignore[method-assign]
-Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
-Tensor.__abs__ = lambda self: abs(self)  # type: ignore[attr-defined]
+Tensor.__pos__ = lambda self: self  # type: ignore[method-assign]
+Tensor.__abs__ = lambda self: abs(self)  # type: ignore[method-assign]
 
 
 class Exp(Op):
@@ -398,7 +398,7 @@ def bitwise_not(input: Tensor) -> Tensor:
     return Tensor(~input.array)
 
 
-Tensor.__invert__ = bitwise_not  # type: ignore[attr-defined]
+Tensor.__invert__ = bitwise_not  # type: ignore[method-assign]
 
 
 @method

@@ -160,7 +160,7 @@ def cross_entropy(
     exact = nll_loss(scores, target, weight, ignore_index, reduction)
     if label_smoothing == 0:
         return exact
-    even = -(scores if weights is None else scores * weights).mean(axis).masked_fill(target == ignore_index, 0)
+    even = -(scores if weights is None else scores * weights).mean(axis).masked_fill(target.eq(ignore_index), 0)
     if reduction != "none":
         even = even.sum()
     if reduction == "mean":

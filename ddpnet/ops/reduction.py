@@ -88,6 +88,8 @@ class _ExtremeAlong(Op):
     """Values and indices along one dimension; the gradient goes to the element of the index."""
 
     differentiable = (True, False)
+    position: Any
+    """Where the extreme element is along a dimension; subclasses write it."""
 
     def forward(self, x, dim, keepdim):
         xp = array_module(x)

@@ -31,7 +31,7 @@ class LeNet(nn.Module):
         x = x.flatten(1)
         x = F.relu(self.fc1(x))
         x = F.relu(self.fc2(x))
-        return self.fc3(x)  # type: ignore[no-any-return]
+        return self.fc3(x)
 
 
 def mlp(pixels: int, classes: int = 10) -> nn.Sequential:
