@@ -57,8 +57,7 @@ float16, bfloat16, float32, float64 = (DType(name) for name in ("float16", "bflo
 bool_ = DType("bool")
 
 _BY_NAME = {
-    dtype.name: dtype
-    for dtype in (uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, bool_)
+    dtype.name: dtype for dtype in (uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, bool_)
 }
 
 
@@ -72,8 +71,7 @@ def from_numpy(dtype: np.dtype[Any]) -> DType:
         return _BY_NAME[dtype.name]
     except KeyError:
         raise TypeError(
-            f"can't convert np.ndarray of type numpy.{dtype.name}; the supported types are: "
-            f"{', '.join(_BY_NAME)}"
+            f"can't convert np.ndarray of type numpy.{dtype.name}; the supported types are: {', '.join(_BY_NAME)}"
         ) from None
 
 

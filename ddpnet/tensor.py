@@ -15,7 +15,6 @@ from ddpnet import backend, dtypes
 from ddpnet.backend import Array, Device
 from ddpnet.dtypes import DType
 
-
 Hooks = dict[int, Callable[..., Any]]
 """Functions by the number of their handle, in the order in which they were registered."""
 
@@ -92,10 +91,12 @@ class Tensor:
 
     def __init__(self, *data: Any) -> None:
         first = data[0] if len(data) == 1 else None
-        if type(first) is np.ndarray or (first is not None and backend.is_array(first)):
+        if type(first) is np.ndarray:
             self.array = first
         elif isinstance(first, np.generic):
             self.array = np.asarray(first)
+        elif first is not None and backend.is_array(first):
+            self.array = first
         else:
             self.array = _legacy_array(data)
         self.grad = None
@@ -315,7 +316,7 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self.grad_fn is not None:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol: use detach()"
             )
         copy = type(self).__new__(type(self))
         Tensor.__init__(copy, self.array.copy())

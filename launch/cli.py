@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is imported when it is asked for, after NumPy's environment is set."""
+"""The commands and their options. What they do is imported after the environment of NumPy is set."""
 
 from __future__ import annotations
 

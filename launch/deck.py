@@ -28,7 +28,7 @@ class Presence:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a rank ended: its exit code, or the number of the signal that killed it with a minus sign; and when."""
+    """How a rank ended, and when: its exit code, or with a minus sign the signal that killed it."""
 
     code: int
     time: float

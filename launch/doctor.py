@@ -25,7 +25,7 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """A row of the table; `trouble` says what is wrong and what mends it, `fatal` if several ranks cannot work."""
+    """A row: `trouble` says what is wrong and what mends it, `fatal` that several ranks cannot work."""
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""What must be set in a process before NumPy loads: the threads of the libraries, and the memory allocator."""
+"""What must be set in a process before NumPy loads: the threads of libraries, and the memory allocator."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def describe() -> dict[str, str]:
 def _keep_freed_memory() -> None:
     """Let glibc reuse large blocks, where it would hand them back and have the kernel zero new ones.
 
-    A LeNet step at batch 256 in plain NumPy: 39.6 ms before, 25.3 ms after. `mallopt` works in a running process,
-    so that one process, our ranks and those of mpirun are all set up in the same way.
+    A LeNet step at batch 256 in plain NumPy: 39.6 ms before, 25.3 ms after. `mallopt` works in a running
+    process, so that one process, our ranks and those of mpirun are all set up in the same way.
     """
     global _allocator
     if any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):

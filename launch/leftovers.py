@@ -28,9 +28,9 @@ def kill_processes(folder: Path, deadline: float = 5.0) -> None:
 
 
 def remove_shared_memory(since: float) -> None:
-    """Remove MPICH's files that are ours, newer than the time `since`, and mapped by no process.
+    """Remove the files of MPICH and Open MPI that are ours, newer than `since`, and mapped by no process.
 
-    MPICH removes them at a normal end only; each is 1 MB a rank.
+    They are removed at a normal end only; those of MPICH have 1 MB a rank.
     """
     files = _unmapped(since)
     if files:
@@ -42,7 +42,7 @@ def remove_shared_memory(since: float) -> None:
 def _unmapped(since: float) -> set[Path]:
     mapped = "".join(_read(process / "maps") for process in _processes())
     found = set()
-    for path in _SHARED_MEMORY.glob("mpich_shm_*"):
+    for path in (*_SHARED_MEMORY.glob("mpich_shm_*"), *_SHARED_MEMORY.glob("sm_segment.*")):
         with suppress(FileNotFoundError):
             status = path.stat()
             if status.st_uid == os.getuid() and status.st_ctime >= since and str(path) not in mapped:

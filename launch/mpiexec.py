@@ -73,7 +73,7 @@ def find_library() -> str:
     """
     try:
         text = _output([sys.executable, "-m", "mpi4py", "--mpi-lib-version"])
-        return " ".join(text.splitlines()[0].split())
+        return " ".join(text.splitlines()[0].partition(",")[0].split())
     except (InputError, IndexError) as error:
         raise InputError(f"no MPI library found, which more than one rank needs: {INSTALL}") from error
 

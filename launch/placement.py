@@ -15,7 +15,7 @@ _ALWAYS_ALLOWED = 64
 
 
 def is_rank(ranks: int | None) -> bool:
-    """Whether a launcher started this process as one of several ranks; UsageError if `ranks` says another number."""
+    """Whether a launcher started this process as a rank; UsageError if `ranks` is not the size of its world."""
     world = launched_world()
     if world is None:
         return False
@@ -23,7 +23,7 @@ def is_rank(ranks: int | None) -> bool:
         raise click.UsageError(
             f"ranks: --ranks is {ranks}, but the launcher has started {world[1]}: leave the option out"
         )
-    return world[1] > 1
+    return True
 
 
 def check_number(ranks: int | None) -> None:

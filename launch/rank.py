@@ -1,4 +1,4 @@
-"""What each rank runs: `python -m ddpnet_launch.rank train|evaluate|run ARGUMENTS`, or a rank of somebody's mpirun."""
+"""What a rank does: `python -m ddpnet_launch.rank train|evaluate|run ...`, or a rank of somebody's mpirun."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def _work(kind: str, arguments: list[str]) -> int:
 
 
 def run_as_rank(action: Callable[[], int | None], *, script: bool = False) -> int:
-    """Do the work of a rank and return its exit code; if it fails, the whole job ends at once, and this rank says why.
+    """Do the work of a rank and return its exit code; if it fails, it says why, and the whole job ends at once.
 
-    Without it the others would wait in MPI for ever. Bad input is one line from rank 0; in a user's script it is an
-    exception like any other.
+    Without it the others would wait in MPI for ever. Bad input is one line from rank 0; in a user's script it
+    is an exception like any other.
     """
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)

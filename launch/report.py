@@ -12,6 +12,7 @@ import click
 
 from ddpnet import training
 from ddpnet.distributed import Communicator
+from ddpnet.distributed.environment import launched_world
 from ddpnet.training import Settings
 
 from . import environment, machine
@@ -30,7 +31,9 @@ class TrainingReport(training.Report):
 
     def __init__(self, comm: Communicator) -> None:
         self._comm = comm
-        self._screen: Lines = Bar() if sys.stdout.isatty() or TERMINAL in os.environ else Lines()
+        # Open MPI gives its ranks a terminal of their own, wherever the output goes in the end.
+        terminal = TERMINAL in os.environ or (launched_world() is None and sys.stdout.isatty())
+        self._screen: Lines = Bar() if terminal else Lines()
 
     def begin(
         self,
@@ -162,7 +165,12 @@ class Bar(Lines):
         ]
         # No thread that redraws: it would take the interpreter from the training.
         self._progress = Progress(
-            *columns, console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+            *columns,
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            transient=True,
         )
         self._task = self._progress.add_task("", completed=start, total=steps)
         self._progress.start()
@@ -196,7 +204,7 @@ def _optimizer(settings: Settings) -> str:
 def _mpi(comm: Communicator) -> str:
     from ddpnet.distributed.mpi import MPICommunicator
 
-    return " ".join(comm.library().split()) if isinstance(comm, MPICommunicator) else "not used"
+    return " ".join(comm.library().partition(",")[0].split()) if isinstance(comm, MPICommunicator) else "not used"
 
 
 def _short(path: Path) -> str:

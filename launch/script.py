@@ -30,7 +30,8 @@ def run_alone(path: str, arguments: Sequence[str]) -> int:
         raise
     except BaseException as error:
         sys.stdout.flush()
-        sys.excepthook(type(error), error, users_frames(error))
+        error.__traceback__ = users_frames(error)
+        sys.excepthook(type(error), error, error.__traceback__)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
 

@@ -28,9 +28,11 @@ TERMINAL = "DDPNET_TERMINAL"
 WORLD_SIZE = "DDPNET_WORLD_SIZE"
 """Tells ranks how many they are: the world that MPI shows them must have that size."""
 
+_SHOW_CURSOR = "\x1b[?25h"
+"""A progress bar hides it, and a rank that is killed does not bring it back."""
 _TICK = 0.1
 _GRACE = 1.0
-"""Seconds for the launcher to end a job, and for the last words of a rank to arrive, before we kill what is left."""
+"""Seconds for the launcher to end a job, and for last words to arrive, before we kill what is left."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CODES_OF_THE_KILLED = (-signal.SIGKILL, signal.SIGKILL, 128 + signal.SIGKILL, 128 + signal.SIGTERM)
 _LIKELY = {
@@ -43,8 +45,8 @@ _LIKELY = {
 def supervise(launcher: Launcher, program: Sequence[str], ranks: int, advice: Callable[[], str]) -> int:
     """Run `python -m ddpnet_launch.rank *program` on several ranks, and return the exit code for this process.
 
-    If a rank fails, the last line on standard error names it, and ends with `advice`. The first SIGINT, SIGTERM or
-    SIGHUP goes to the ranks, which may save their work; the second ends them.
+    If a rank fails, the last line on standard error names it, and ends with `advice`. The first SIGINT, SIGTERM
+    or SIGHUP goes to the ranks, which may save their work; the second ends them.
     """
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="ddpnet-") as folder:
@@ -56,6 +58,9 @@ def supervise(launcher: Launcher, program: Sequence[str], ranks: int, advice: Ca
         if code != 0:
             leftovers.kill_processes(deck.folder)
             leftovers.remove_shared_memory(started)
+            if sys.stdout.isatty():
+                sys.stdout.write(_SHOW_CURSOR)
+                sys.stdout.flush()
         explanation = job.explanation()
     if explanation:
         sys.stderr.write(f"ddpnet: {explanation}; {advice()}\n")
@@ -210,7 +215,7 @@ class Job:
             self._end_at = time.monotonic() + _GRACE
 
     def _is_over(self) -> bool:
-        """Whether the launcher has ended and its pipes are closed, or held open by something that it left behind."""
+        """Whether the launcher has ended and its pipes are closed, or only held open by what it left behind."""
         if self._process.poll() is None:
             return False
         if self._drained_at is None:
@@ -221,7 +226,8 @@ class Job:
     def _stop(self, number: int, frame: FrameType | None = None) -> None:
         if self._stop_signal is None:
             self._stop_signal = number
-            self._tell_ranks(number)
+            # UCX takes SIGHUP as a wish for its debugging output.
+            self._tell_ranks(signal.SIGTERM if number == signal.SIGHUP else number)
         else:
             self._end_at = 0.0
 
@@ -229,7 +235,7 @@ class Job:
         self._tell_ranks(number)
 
     def _tell_ranks(self, number: int) -> None:
-        """Send a signal to all ranks: by ourselves where we can, because Open MPI kills a second after SIGTERM."""
+        """Signal all ranks: by ourselves where we can, because Open MPI kills them a second after SIGTERM."""
         present = [self._deck.presence(rank) for rank in range(self._ranks)]
         watchers = [entry.watcher for entry in present if entry and entry.host == socket.gethostname()]
         if len(watchers) < self._ranks:

@@ -60,7 +60,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
 
 
 def _agreed(settings: Settings, given: frozenset[str], comm: Communicator) -> Settings:
-    """The settings as rank 0's preflight gives them: the next free name and the newest checkpoint are found once."""
+    """The settings as rank 0's preflight gives them: a free name, and the newest checkpoint, are found once."""
     text = training.preflight(settings, given).to_json().encode() if comm.rank == 0 else b""
     length = np.array([len(text)])
     comm.broadcast(length, 0)

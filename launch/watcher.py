@@ -1,7 +1,7 @@
 """The parent of a rank: the only process that the system tells how the rank ended.
 
-A launcher's own word does not do: in 7 trials hydra named a rank that it had killed itself, in place of the one that
-failed, 4 times.
+A launcher's own word does not do: in 4 of 7 trials hydra named a rank that it had killed itself, in place of
+the one that had failed.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from types import FrameType
 
 from .deck import Deck
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG = 1  # Linux, sys/prctl.h
 
 
 def fork_watched(deck: Deck, rank: int) -> None:
     """Go on as a child; the parent stays behind as the watcher, and ends as the child did.
 
-    The watcher keeps the rank's connection to the launcher open, so that nobody learns of its end before it is written
-    down. The child has a process group of its own: it receives a signal once, from the watcher.
+    The watcher keeps the rank's connection to the launcher open, so that nobody learns of its end before it is
+    written down. The child has a process group of its own: it receives a signal once, from the watcher.
     """
+    die_with_parent(os.getppid())
     watcher = os.getpid()
     child = os.fork()
     if child == 0:

@@ -1,7 +1,7 @@
-"""Every operation: a row of a table. Values, dtypes and gradients are PyTorch's, and gradients are those of differences.
+"""Every operation is a row of a table: its values, dtypes and gradients are PyTorch's.
 
-A row is a function of the module `torch` (ours or PyTorch's) and of tensors. Where PyTorch is missing, the gradients are
-still compared with differences of the values.
+A row is a function of the module `torch` (ours or PyTorch's) and of tensors. Gradients are compared with differences of
+the values as well, which needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -78,7 +78,16 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "div": lambda a, b: a / b,
     "pow": lambda a, b: a**b,
 }
-PAIRS = (((3, 4), (3, 4)), ((3, 4), (4,)), ((1, 4), (3, 1)), ((), (3,)), ((3,), ()), ((), ()), ((0, 3), (3,)), ((2, 1), (1,)))
+PAIRS = (
+    ((3, 4), (3, 4)),
+    ((3, 4), (4,)),
+    ((1, 4), (3, 1)),
+    ((), (3,)),
+    ((3,), ()),
+    ((), ()),
+    ((0, 3), (3,)),
+    ((2, 1), (1,)),
+)
 for name, f in BINARY.items():
     for a, b in PAIRS:
         row(f"{name} {a} {b}", lambda torch, x, y, f=f: f(x, y), positive(*a), positive(*b))
@@ -98,7 +107,12 @@ row("pow -1", lambda torch, x: x**-1, apart(2, 3))
 row("pow at zero", lambda torch, x, y: x**y, np.zeros(3), np.array([0.0, 1.0, 2.0]))
 row("floor divide", lambda torch, x, y: (x.detach() // y.detach(),), apart(5, 5), positive(5))
 row("remainder", lambda torch, x: x.detach() % 0.7, apart(5, 5))
-row("integer quotients", lambda torch, x, y: (x // y, x % y, x // 3, x % -3), whole(-9, 9, 20), np.where(np.arange(20) % 2, 4, -4))
+row(
+    "integer quotients",
+    lambda torch, x, y: (x // y, x % y, x // 3, x % -3),
+    whole(-9, 9, 20),
+    np.where(np.arange(20) % 2, 4, -4),
+)
 rows("neg", lambda torch, x: -x, real, *SHAPES)
 
 # Functions of one tensor
@@ -114,7 +128,11 @@ rows("relu", lambda torch, x: torch.relu(x), apart, *SHAPES)
 rows("clamp", lambda torch, x: x.clamp(-0.3, 0.4), apart, *SHAPES)
 row("clamp below", lambda torch, x: x.clamp(min=-0.3), apart(3, 3))
 row("clamp above", lambda torch, x: torch.clamp(x, max=0.3), apart(3, 3))
-row("functions of integers", lambda torch, x: (x.exp(), x.log(), x.sqrt(), x.tanh(), x.sigmoid(), abs(x), -x), whole(1, 5, 3))
+row(
+    "functions of integers",
+    lambda torch, x: (x.exp(), x.log(), x.sqrt(), x.tanh(), x.sigmoid(), abs(x), -x),
+    whole(1, 5, 3),
+)
 for name in ("exp", "log", "sqrt", "square", "abs", "neg", "tanh", "sigmoid", "relu"):
     row(f"{name} in place", lambda torch, x, f=name: getattr(x * 1, f"{f}_")(), positive(3))
 row("clamp in place", lambda torch, x: (x * 1).clamp_(0.2, 0.9), apart(2, 3))
@@ -143,7 +161,7 @@ row("where numbers", lambda torch, c: torch.where(c, 1.0, 2.0), truth(3, 4))
 row("masked fill", lambda torch, x, c: x.masked_fill(c, -9.0), real(3, 4), truth(3, 4))
 row("masked fill broadcast", lambda torch, x, c: x.masked_fill(c, 7), real(3, 4), truth(4))
 row("comparisons", lambda torch, x, y: (x == y, x != y, x < y, x <= y, x > y, x >= y), whole(0, 3, 9), whole(0, 3, 9))
-row("comparisons with numbers", lambda torch, x: (x == 0, x > 0.5, 0 < x, 1 >= x, torch.eq(x, 1), x.ge(1)), real(9))
+row("comparisons with numbers", lambda torch, x: (x == 0, x > 0.5, x < 0, x <= 1, torch.eq(x, 1), x.ge(1)), real(9))
 row("bits", lambda torch, x, y: (x & y, x | y, ~x, x & 1), whole(0, 9, 9), whole(0, 9, 9))
 row("truth", lambda torch, x, y: (x & y, x | y, ~x, torch.logical_not(x)), truth(9), truth(9))
 row("not a number", lambda torch, x: (x.isnan(), torch.isfinite(x)), np.array([np.nan, np.inf, -np.inf, 0.0]))
@@ -185,9 +203,12 @@ row("norm kept", lambda torch, x: x.norm(2, 1, True), real(2, 3))
 
 # Matrix products
 
-for a, b in (((2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((5, 2, 3), (3, 4)),
-             ((2, 3), (5, 3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 4)), ((2, 1, 2, 3), (5, 3, 4)), ((0, 3), (3, 4)),
-             ((2, 0), (0, 4))):  # fmt: skip
+FACTORS = (
+    ((2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 4)), ((2, 1, 2, 3), (5, 3, 4)), ((0, 3), (3, 4)),
+    ((2, 0), (0, 4)),
+)  # fmt: skip
+for a, b in FACTORS:
     row(f"matmul {a} {b}", lambda torch, x, y: x @ y, real(*a), real(*b))
 row("mm", lambda torch, x, y: torch.mm(x, y), real(2, 3), real(3, 4))
 row("bmm", lambda torch, x, y: torch.bmm(x, y), real(2, 3, 4), real(2, 4, 5))
@@ -239,7 +260,11 @@ row("unbind", lambda torch, x: torch.unbind(x, 1), real(2, 3))
 row("iteration", lambda torch, x: tuple(x), real(3, 2))
 row("clone", lambda torch, x: x.clone(), real(2, 3))
 row("conversion", lambda torch, x: (x.double(), x.to(torch.float64), x.float()), real(2, 3))
-row("conversion of integers", lambda torch, x: (x.to(torch.uint8), x.bool(), x.long(), x.float(), x.int(), x.short()), whole(0, 9, 4))
+row(
+    "conversion of integers",
+    lambda torch, x: (x.to(torch.uint8), x.bool(), x.long(), x.float(), x.int(), x.short()),
+    whole(0, 9, 4),
+)
 
 # Indexing
 
@@ -290,15 +315,33 @@ row("zero", lambda torch, x: (x * 2).zero_(), real(3, 4))
 # Losses
 
 for reduction in ("mean", "sum", "none"):
-    row(f"mse {reduction}", lambda torch, x, y, r=reduction: torch.nn.functional.mse_loss(x, y, reduction=r), real(3, 4), real(3, 4))
-    row(f"l1 {reduction}", lambda torch, x, y, r=reduction: torch.nn.functional.l1_loss(x, y, reduction=r), apart(3, 4), real(3, 4))
-    for options in ({}, {"weight": (1.0, 2.0, 0.5)}, {"ignore_index": 1}, {"weight": (1.0, 2.0, 0.5), "ignore_index": 0}):
+    row(
+        f"mse {reduction}",
+        lambda torch, x, y, r=reduction: torch.nn.functional.mse_loss(x, y, reduction=r),
+        real(3, 4),
+        real(3, 4),
+    )
+    row(
+        f"l1 {reduction}",
+        lambda torch, x, y, r=reduction: torch.nn.functional.l1_loss(x, y, reduction=r),
+        apart(3, 4),
+        real(3, 4),
+    )
+    for options in (
+        {},
+        {"weight": (1.0, 2.0, 0.5)},
+        {"ignore_index": 1},
+        {"weight": (1.0, 2.0, 0.5), "ignore_index": 0},
+    ):
+
         def nll(torch: Any, x: Any, y: Any, options: Any = options, reduction: str = reduction) -> Any:
             weight = torch.tensor(options["weight"], dtype=x.dtype) if "weight" in options else None
             index = options.get("ignore_index", -100)
             return torch.nn.functional.nll_loss(x, y, weight=weight, ignore_index=index, reduction=reduction)
 
-        def entropy(torch: Any, x: Any, y: Any, s: float = 0.0, options: Any = options, reduction: str = reduction) -> Any:
+        def entropy(
+            torch: Any, x: Any, y: Any, s: float = 0.0, options: Any = options, reduction: str = reduction
+        ) -> Any:
             weight = torch.tensor(options["weight"], dtype=x.dtype) if "weight" in options else None
             index = options.get("ignore_index", -100)
             return torch.nn.functional.cross_entropy(
@@ -310,15 +353,35 @@ for reduction in ("mean", "sum", "none"):
         row(f"nll image {name}", nll, real(2, 3, 2, 2), whole(0, 3, 2, 2, 2))
         row(f"cross entropy {name}", entropy, real(5, 3), np.array([0, 1, 2, 1, 0]))
         row(f"cross entropy image {name}", entropy, real(2, 3, 2, 2), whole(0, 3, 2, 2, 2))
-        row(f"cross entropy smooth {name}", lambda torch, x, y, f=entropy: f(torch, x, y, 0.2), real(5, 3), np.array([0, 1, 2, 1, 0]))
+        row(
+            f"cross entropy smooth {name}",
+            lambda torch, x, y, f=entropy: f(torch, x, y, 0.2),
+            real(5, 3),
+            np.array([0, 1, 2, 1, 0]),
+        )
         if "ignore_index" not in options:
             row(f"cross entropy probabilities {name}", entropy, real(5, 3), probabilities(5, 3))
-            row(f"cross entropy smooth probabilities {name}", lambda torch, x, y, f=entropy: f(torch, x, y, 0.2), real(5, 3), probabilities(5, 3))
+            row(
+                f"cross entropy smooth probabilities {name}",
+                lambda torch, x, y, f=entropy: f(torch, x, y, 0.2),
+                real(5, 3),
+                probabilities(5, 3),
+            )
     row(f"cross entropy of one {reduction}", entropy, real(3), np.array(1))
     row(f"nll of one {reduction}", nll, real(3), np.array(1))
     row(f"cross entropy of large {reduction}", entropy, real(5, 3) * 500, np.array([0, 1, 2, 1, 0]))
-row("cross entropy all ignored", lambda torch, x, y: torch.nn.functional.cross_entropy(x, y), real(2, 3), np.array([-100, -100]))
-row("cross entropy ignores -100", lambda torch, x, y: torch.nn.functional.cross_entropy(x, y), real(3, 3), np.array([-100, 1, 2]))
+row(
+    "cross entropy all ignored",
+    lambda torch, x, y: torch.nn.functional.cross_entropy(x, y),
+    real(2, 3),
+    np.array([-100, -100]),
+)
+row(
+    "cross entropy ignores -100",
+    lambda torch, x, y: torch.nn.functional.cross_entropy(x, y),
+    real(3, 3),
+    np.array([-100, 1, 2]),
+)
 row("mse of integers", lambda torch, x, y: torch.nn.functional.mse_loss(x, y), real(3), whole(0, 5, 3))
 
 # Convolution, pooling, batch norm
@@ -392,7 +455,41 @@ row("batch norm, not affine", normalized(True, affine=False), real(4, 3, 2, 2), 
 row("batch norm, not tracked", normalized(True, tracked=False), real(4, 3, 2, 2), *channels, tolerance=10)
 row("batch norm of large", normalized(True), real(4, 3, 2, 2) + 100, *channels, tolerance=1000)
 
-ROWS_BY_NAME = {row.name: row for row in TABLE}
+# New tensors
+
+row("tensor of floats", lambda torch: (torch.tensor([[1.0, 2], [3, 4]]), torch.tensor(2.5), torch.tensor([])))
+row("tensor of integers", lambda torch: (torch.tensor([1, 2]), torch.tensor(3), torch.tensor([True, False])))
+row(
+    "tensor with dtype", lambda torch: (torch.tensor([1, 2], dtype=torch.float64), torch.tensor(1.7, dtype=torch.int32))
+)
+row(
+    "tensor of arrays",
+    lambda torch: (torch.tensor(np.ones(2)), torch.tensor([np.float32(1), 2.0]), torch.tensor(np.int16(3))),
+)
+row("as tensor", lambda torch: (torch.as_tensor([1.5]), torch.as_tensor(np.arange(3)), torch.as_tensor(torch.ones(2))))
+row("Tensor", lambda torch: (torch.Tensor([1, 2]), torch.Tensor([[1.5]]), torch.zeros(2).new_tensor([1, 2])))
+row(
+    "zeros, ones",
+    lambda torch: (torch.zeros(2, 3), torch.ones((2,)), torch.zeros(()), torch.ones(2, dtype=torch.int64)),
+)
+row(
+    "like",
+    lambda torch, x: (torch.zeros_like(x), torch.ones_like(x, dtype=torch.int32), torch.full_like(x, 3)),
+    real(2),
+)
+row("new zeros", lambda torch, x: (x.new_zeros(2, 3), x.new_zeros((2,), dtype=torch.int64)), real(2))
+row("full", lambda torch: (torch.full((2,), 3), torch.full((2,), 3.5), torch.full((), True)))
+row("empty", lambda torch: torch.empty(2, 3) * 0 == 0)
+row("arange", lambda torch: (torch.arange(5), torch.arange(1, 7, 2), torch.arange(0.0, 1, 0.25), torch.arange(3.0)))
+row("linspace", lambda torch: torch.linspace(0, 1, 5))
+row("eye", lambda torch: (torch.eye(2), torch.eye(2, 3)))
+row("requires grad", lambda torch: torch.ones(2, requires_grad=True) * 2)
+row("shapes of random", lambda torch: tuple(x * 0 for x in (
+    torch.rand(2, 3), torch.randn((2,)), torch.rand_like(torch.ones(2)), torch.randint(5, (3,)),
+    torch.randint(2, 5, (2,)), torch.randperm(4), torch.normal(0.0, 1.0, (3,)), torch.randn(2, dtype=torch.float64),
+)))  # fmt: skip
+
+
 every_row = pytest.mark.parametrize("case", TABLE, ids=[row.name for row in TABLE])
 
 
@@ -487,7 +584,9 @@ def test_gradient_in_a_random_direction(case: Row, device: str) -> None:
     size = 1e-6
     ahead, behind = values(case, steps, size, device), values(case, steps, -size, device)
     changes = [
-        float(((b - a) * w).sum()) for a, b, w in zip(behind, ahead, weights, strict=True) if w.any() and a.dtype != bool
+        float(((b - a) * w).sum())
+        for a, b, w in zip(behind, ahead, weights, strict=True)
+        if w.any() and a.dtype != bool
     ]
     difference = sum(changes) / (2 * size)
     assert slope == pytest.approx(difference, rel=1e-6, abs=1e-6), f"backward {slope!r}, difference {difference!r}"
@@ -514,3 +613,39 @@ def test_non_contiguous_inputs(case: Row) -> None:
                 np.testing.assert_allclose(
                     y.detach().numpy(), x.detach().numpy(), rtol=1e-9, atol=1e-11, err_msg=str(number), strict=True
                 )
+
+
+def test_random_numbers() -> None:
+    ddpnet.manual_seed(1)
+    even, normal = ddpnet.rand(100_000).numpy(), ddpnet.randn(100_000).numpy()
+    assert (even.min() >= 0, even.max() < 1) == (True, True)
+    assert (even.mean(), even.var()) == (pytest.approx(1 / 2, abs=0.005), pytest.approx(1 / 12, abs=0.002))
+    assert (normal.mean(), normal.var()) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
+    assert sorted(ddpnet.randperm(1000).tolist()) == list(range(1000))
+    assert set(ddpnet.randint(2, 5, (1000,)).tolist()) == {2, 3, 4}
+    moved = ddpnet.zeros(100_000).uniform_(-3, 1).numpy()
+    assert (moved.min(), moved.max()) == (pytest.approx(-3, abs=1e-3), pytest.approx(1, abs=1e-3))
+    assert ddpnet.zeros(100_000).normal_(5, 0.1).numpy().mean() == pytest.approx(5, abs=0.01)
+
+
+def test_the_seed_decides_and_the_state_goes_back() -> None:
+    ddpnet.manual_seed(1)
+    first = ddpnet.rand(3)
+    state = ddpnet.get_rng_state()
+    second = ddpnet.rand(3)
+    ddpnet.set_rng_state(state)
+    assert ddpnet.equal(ddpnet.rand(3), second)
+    assert not ddpnet.equal(first, second)
+    ddpnet.manual_seed(1)
+    assert ddpnet.equal(ddpnet.rand(3), first)
+    own = ddpnet.Generator().manual_seed(1)
+    assert ddpnet.equal(ddpnet.rand(3, generator=own), first)
+
+
+def test_from_numpy_shares_memory_and_tensor_does_not() -> None:
+    array = np.zeros(2)
+    shared, copied = ddpnet.from_numpy(array), ddpnet.tensor(array)
+    array[0] = 1
+    assert (shared.tolist(), copied.tolist()) == ([1, 0], [0, 0])
+    shared[1] = 5
+    assert array.tolist() == [1, 5]

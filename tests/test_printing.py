@@ -65,7 +65,7 @@ TENSORS: dict[str, Callable[[Any], Any]] = {
     "empty with gradient": lambda torch: torch.zeros(2, 0, requires_grad=True),
     "parameter": lambda torch: torch.nn.Parameter(torch.arange(6.0).reshape(2, 3)),
     "parameter without gradient": lambda torch: torch.nn.Parameter(torch.ones(2), requires_grad=False),
-    "summarised with gradient": lambda torch: (torch.arange(3000.0, requires_grad=True) / 7),
+    "summarised with gradient": lambda torch: torch.arange(3000.0, requires_grad=True) / 7,
     "summarised integers": lambda torch: torch.arange(2000),
     "summarised truth": lambda torch: torch.arange(2000) % 2 == 0,
     "transposed": lambda torch: torch.arange(6).reshape(2, 3).t(),
@@ -76,15 +76,23 @@ TENSORS: dict[str, Callable[[Any], Any]] = {
     "dtype": lambda torch: [torch.float32, torch.int64, torch.bool, torch.half, torch.double],
     "size": lambda torch: torch.zeros(2, 3).size(),
     "size 0-d": lambda torch: torch.tensor(1).shape,
-    "parts of size": lambda torch: (torch.zeros(2, 3).shape[0], torch.zeros(2, 3, 4).shape[-1], torch.Size([2, 3]).numel()),
+    "parts of size": lambda torch: (
+        torch.zeros(2, 3).shape[0],
+        torch.zeros(2, 3, 4).shape[-1],
+        torch.Size([2, 3]).numel(),
+    ),
     "device": lambda torch: torch.zeros(2).device,
     "list of tensors": lambda torch: [torch.ones(2), torch.tensor(3)],
     "keys": lambda torch: list(torch.nn.Linear(2, 1).state_dict()),
     "format": lambda torch: f"{torch.tensor(1.23456):.2f} {torch.tensor(3)} {torch.ones(2)} {torch.tensor(2.5)}",
     "size of a slice": lambda torch: torch.zeros(2, 3, 4).shape[1:],
-    "sum of sizes": lambda torch: torch.Size([1]) + (2, 3),
+    "sum of sizes": lambda torch: torch.Size([1]) + torch.Size([2, 3]),
     "item": lambda torch: (torch.tensor(0.1).item(), torch.tensor(3).item(), torch.tensor(True).item()),
-    "lists": lambda torch: (torch.tensor([[0.5, 1], [2, 3]]).tolist(), torch.tensor(2).tolist(), torch.zeros(0).tolist()),
+    "lists": lambda torch: (
+        torch.tensor([[0.5, 1], [2, 3]]).tolist(),
+        torch.tensor(2).tolist(),
+        torch.zeros(0).tolist(),
+    ),
 }
 
 
@@ -115,9 +123,7 @@ def test_options(options: dict[str, Any]) -> None:
 def test_known_text() -> None:
     """Some of it, where there is no PyTorch to compare with."""
     x = ddpnet.tensor([[1.0, -2.5], [1e-3, 3.0]], requires_grad=True)
-    assert repr(x) == (
-        "tensor([[ 1.0000e+00, -2.5000e+00],\n        [ 1.0000e-03,  3.0000e+00]], requires_grad=True)"
-    )
+    assert repr(x) == ("tensor([[ 1.0000e+00, -2.5000e+00],\n        [ 1.0000e-03,  3.0000e+00]], requires_grad=True)")
     assert repr((x * 0).sum()) == "tensor(0., grad_fn=<SumBackward0>)"
     assert repr(ddpnet.arange(3)) == "tensor([0, 1, 2])"
     assert repr(ddpnet.zeros(2, 0).shape) == "torch.Size([2, 0])"

@@ -13,7 +13,9 @@ import ddpnet
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 NUMBERS = (True, 3, 2.5)
 
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+Operator = Callable[[Any, Any], Any]
+
+OPERATORS: dict[str, Operator] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -26,7 +28,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "&": operator.and_,
     "|": operator.or_,
 }
-IN_PLACE: dict[str, Callable[[Any, Any], Any]] = {
+IN_PLACE: dict[str, Operator] = {
     "+=": operator.iadd,
     "-=": operator.isub,
     "*=": operator.imul,
@@ -53,7 +55,7 @@ ALSO_RIGHT = (
 )
 
 
-def differences(operators: dict[str, Callable[[Any, Any], Any]], pairs: Callable[[Any], dict[str, tuple[Any, Any]]]) -> list[str]:
+def differences(operators: dict[str, Operator], pairs: Callable[[Any], dict[str, tuple[Any, Any]]]) -> list[str]:
     torch = pytest.importorskip("torch")
     found = []
     for symbol, f in operators.items():
@@ -144,8 +146,8 @@ def test_clamp_of_integers() -> None:
 def test_a_network_keeps_its_dtype(dtype: str) -> None:
     kind = getattr(ddpnet, dtype)
     net = ddpnet.nn.Sequential(
-        ddpnet.nn.Conv2d(1, 2, 3), ddpnet.nn.BatchNorm2d(2), ddpnet.nn.ReLU(), ddpnet.nn.MaxPool2d(2), ddpnet.nn.Flatten(),
-        ddpnet.nn.Dropout(), ddpnet.nn.Linear(8, 3),
+        ddpnet.nn.Conv2d(1, 2, 3), ddpnet.nn.BatchNorm2d(2), ddpnet.nn.ReLU(), ddpnet.nn.MaxPool2d(2),
+        ddpnet.nn.Flatten(), ddpnet.nn.Dropout(), ddpnet.nn.Linear(8, 3),
     ).to(kind)  # fmt: skip
     optimizer = ddpnet.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     loss = ddpnet.nn.functional.cross_entropy(net(ddpnet.randn(4, 1, 6, 6, dtype=kind)), ddpnet.tensor([0, 1, 2, 0]))

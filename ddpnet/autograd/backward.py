@@ -73,7 +73,8 @@ def _roots(tensors: Tensors, gradients: Any) -> list[tuple[Tensor, Array]]:
     given = given * len(outputs) if given == [None] else given
     if len(given) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
-    return [(output, _root(i, output, gradient)) for i, (output, gradient) in enumerate(zip(outputs, given, strict=True))]
+    pairs = zip(outputs, given, strict=True)
+    return [(output, _root(number, output, gradient)) for number, (output, gradient) in enumerate(pairs)]
 
 
 def _root(position: int, output: Tensor, gradient: Tensor | None) -> Array:

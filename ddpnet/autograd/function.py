@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ddpnet.autograd.grad_mode import mode, no_grad
-from ddpnet.autograd.graph import Node, edge_to
+from ddpnet.autograd.graph import NOWHERE, Node, edge_to
 from ddpnet.backend import Array, array_module
 from ddpnet.tensor import Tensor, Version
 
@@ -101,7 +101,7 @@ class FunctionCtx(Node):
 
     def _record(self, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
         needs = self.needs_input_grad
-        self.edges = tuple(edge_to(x) if need else (None, 0) for x, need in zip(inputs, needs, strict=True))
+        self.edges = tuple(edge_to(x) if need else NOWHERE for x, need in zip(inputs, needs, strict=True))
         Node.__init__(self)
         self.outputs = len(outputs)
         self._shapes = [x.array.shape if need else None for x, need in zip(inputs, needs, strict=True)]

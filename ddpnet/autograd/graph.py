@@ -56,6 +56,10 @@ class Node:
         """Forget what was saved for `propagate`."""
 
 
+NOWHERE: tuple[Node | None, int] = (None, 0)
+"""The edge of an input for which no gradient is wanted."""
+
+
 class AccumulateGrad(Node):
     """The end of the graph: adds the gradient of a leaf to its `.grad`."""
 
@@ -67,9 +71,9 @@ class AccumulateGrad(Node):
         """Run the leaf's hooks on the final gradient and add it to `.grad`; `own`: nobody else holds the array."""
         leaf, hooks = self.variable, self.variable.hooks
         for hook in tuple(hooks["gradient"].values()) if hooks else ():
-            changed = hook(Tensor(gradient))
+            changed, own = hook(Tensor(gradient)), False  # the hook may keep what it was given
             if changed is not None:
-                gradient, own = changed.array, False
+                gradient = changed.array
         if leaf.grad is None:
             leaf.grad = Tensor(gradient if own and gradient.flags.c_contiguous else gradient.copy("C"))
         else:
@@ -177,12 +181,13 @@ def _walk(
             if wanted is None:
                 node.accumulate(arrived.arrays[0], arrived.own[0])
             continue
+        arrived_ids = [id(array) for array in arrived.arrays]
         gradients = node.propagate(arrived.arrays)
         if not retain_graph:
             node.release()
         for (source, output), gradient in zip(node.edges, gradients, strict=True):
             if source is not None and gradient is not None:
-                own = node.fresh and gradient.base is None and not any(gradient is g for g in arrived.arrays)
+                own = node.fresh and gradient.base is None and id(gradient) not in arrived_ids
                 deliver(source, output, gradient, own)
     return [found.get(edge) for edge in wanted or ()]
 

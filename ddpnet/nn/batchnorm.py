@@ -25,13 +25,15 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: DeviceLike = None,
         dtype: DType | None = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         place = {"device": device, "dtype": dtype}
         self.register_parameter("weight", Parameter(ones(num_features, **place)) if affine else None)
-        self.register_parameter("bias", Parameter(zeros(num_features, **place)) if affine else None)
+        self.register_parameter("bias", Parameter(zeros(num_features, **place)) if affine and bias else None)
         self.register_buffer("running_mean", zeros(num_features, **place) if track_running_stats else None)
         self.register_buffer("running_var", ones(num_features, **place) if track_running_stats else None)
         seen = tensor(0, dtype=dtypes.int64, device=device) if track_running_stats else None
@@ -49,6 +51,7 @@ class _BatchNorm(Module):
         self.reset_running_stats()
         if self.affine:
             self.weight.data.fill_(1)
+        if self.bias is not None:
             self.bias.data.zero_()
 
     def forward(self, input: Tensor) -> Tensor:
@@ -74,7 +77,7 @@ class _BatchNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 

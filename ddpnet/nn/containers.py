@@ -28,6 +28,12 @@ class _Listed(Module):
     def __setitem__(self, index: int, module: Module) -> None:
         self._modules[self._name(index)] = module
 
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self)
+        del modules[index]
+        self._modules.clear()
+        self._modules.update({str(number): module for number, module in enumerate(modules)})
+
 
 class Sequential(_Listed):
     """Modules one after the other: each gets what the one before gives."""

@@ -92,10 +92,10 @@ class Module:
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
         for place in ("_parameters", "_buffers", "_modules"):
-            registered = self.__dict__.get(place, {})
-            if name in registered:
-                return registered[name]
+            if place in own and name in own[place]:
+                return own[place][name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:
@@ -107,8 +107,9 @@ class Module:
 
     def _forget(self, name: str) -> bool:
         """Take an attribute out of wherever it is."""
-        places = [self.__dict__, self._parameters, self._buffers, self._modules]
-        return any([place.pop(name, self) is not self for place in places if name in place])
+        places = (self.__dict__, self._parameters, self._buffers, self._modules)
+        found = [place.pop(name) for place in places if name in place]
+        return bool(found)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter; None reserves the name."""
@@ -238,14 +239,16 @@ class Module:
 
         RuntimeError, before anything is changed, if shapes differ, or if `strict` and names are missing or unknown.
         """
+        if assign:
+            raise NotImplementedError("load_state_dict: assign=True is not supported; values are copied")
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
         problems = []
-        if strict and unexpected:
-            problems.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
         if strict and missing:
             problems.append(f"Missing key(s) in state_dict: {_quoted(missing)}. ")
+        if strict and unexpected:
+            problems.append(f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
         problems += [
             f"size mismatch for {name}: copying a param with shape {state_dict[name].shape} from checkpoint, the shape "
             f"in current model is {tensor.shape}."

@@ -7,7 +7,7 @@ import numpy as np
 from ddpnet import random
 from ddpnet.backend import array_module
 from ddpnet.kernels import kernels_for
-from ddpnet.ops.conversion import floating
+from ddpnet.ops.conversion import floating, refuse
 from ddpnet.ops.dims import one_axis
 from ddpnet.ops.inplace import assign, check_writable, inplace
 from ddpnet.ops.op import Op
@@ -113,6 +113,7 @@ def host_mask(rng: np.random.Generator, shape: tuple[int, ...], p: float) -> np.
 @method
 def relu(input: Tensor) -> Tensor:
     """max(x, 0)."""
+    refuse(0, "relu", input)
     return Relu.apply(input)
 
 
@@ -138,12 +139,16 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 @method
 def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) divided by its sum along `dim`."""
+    refuse(0, "softmax", input)
+    refuse(1, "softmax", input)
     return Softmax.apply(input, dim=one_axis(dim, input.ndim))
 
 
 @method
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """The logarithm of the softmax along `dim`."""
+    refuse(0, "log_softmax", input)
+    refuse(1, "log_softmax", input)
     return LogSoftmax.apply(input, dim=one_axis(dim, input.ndim))
 
 

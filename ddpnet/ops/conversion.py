@@ -36,7 +36,7 @@ def promoted(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _with_number(a: Tensor, number: Any) -> tuple[Tensor, Any]:
-    """NumPy treats Python numbers as PyTorch does, unless their category is higher than the array's, or it is bfloat16."""
+    """NumPy treats Python numbers as PyTorch does, except beside a lower category, and beside bfloat16."""
     if isinstance(number, np.generic | np.ndarray):
         number = number.item()
     kind = 2 if isinstance(number, float) else 0 if isinstance(number, bool) else 1
@@ -48,6 +48,13 @@ def _with_number(a: Tensor, number: Any) -> tuple[Tensor, Any]:
 def cast(a: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """`a` with elements of `dtype`: itself if it has them."""
     return a if a.array.dtype == dtype else ToCopy.apply(a, dtype=dtype)
+
+
+def refuse(refused: int | None, name: str, *operands: Any) -> None:
+    """NotImplementedError for tensors of a dtype category (`dtypes.category`) that an operation is not made for."""
+    for x in operands:
+        if isinstance(x, Tensor) and category(x.array.dtype) == refused:
+            raise NotImplementedError(f"{name} is not implemented for {x.dtype.name}")
 
 
 def floating(a: Any) -> Any:

@@ -84,9 +84,7 @@ def _check(
 ) -> None:
     x, w = input.array.shape, weight.array.shape
     if len(x) != 4:
-        raise RuntimeError(
-            f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(x)}"
-        )
+        raise RuntimeError(f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(x)}")
     if min(stride) < 1:
         raise RuntimeError("non-positive stride is not supported")
     if min(padding) < 0:
@@ -104,9 +102,7 @@ def _check(
             f"size {list(bias.array.shape)} instead"
         )
     if input.array.dtype != weight.array.dtype:
-        raise RuntimeError(
-            f"Input type ({input.dtype.name}) and weight type ({weight.dtype.name}) should be the same"
-        )
+        raise RuntimeError(f"Input type ({input.dtype.name}) and weight type ({weight.dtype.name}) should be the same")
     padded = [extent + 2 * zeros for extent, zeros in zip(x[2:], padding, strict=True)]
     window = [gap * (extent - 1) + 1 for gap, extent in zip(dilation, w[2:], strict=True)]
     if any(have < need for have, need in zip(padded, window, strict=True)):

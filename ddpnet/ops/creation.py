@@ -17,9 +17,7 @@ from ddpnet.tensor import Tensor, method
 DeviceLike = Device | str | None
 
 
-def tensor(
-    data: Any, *, dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False
-) -> Tensor:
+def tensor(data: Any, *, dtype: DType | None = None, device: DeviceLike = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of numbers, nested sequences of them, an array or a tensor.
 
     Python floats have the default dtype, integers int64. ValueError where the sequences have different lengths.
@@ -72,16 +70,22 @@ def _place(array: np.ndarray, device: DeviceLike, requires_grad: bool) -> Tensor
     return result
 
 
+def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
+    shape = extents(size)
+    if min(shape, default=0) < 0:
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    return shape
+
+
 def _filled(fill: Callable[[Any, tuple[int, ...], np.dtype[Any]], Array]) -> Callable[..., Tensor]:
     def create(
         *size: Any,
         dtype: DType | None = None,
         device: DeviceLike = None,
         requires_grad: bool = False,
-        out: None = None,
     ) -> Tensor:
         xp = backend.module_for(Device(device or "cpu"))
-        result = Tensor(fill(xp, extents(size), (dtype or dtypes.get_default_dtype()).numpy))
+        result = Tensor(fill(xp, _shape(size), (dtype or dtypes.get_default_dtype()).numpy))
         result.requires_grad = requires_grad
         return result
 
@@ -104,7 +108,7 @@ def full(
     """A tensor of one value, whose type decides the dtype if none is given."""
     xp = backend.module_for(Device(device or "cpu"))
     kind = dtypes.of_number(fill_value) if dtype is None else dtype.numpy
-    result = Tensor(xp.full(extents((size,)), fill_value, kind))
+    result = Tensor(xp.full(_shape((size,)), fill_value, kind))
     result.requires_grad = requires_grad
     return result
 
@@ -189,7 +193,7 @@ def _drawn(draw: Callable[[np.random.Generator, tuple[int, ...], Any], np.ndarra
     ) -> Tensor:
         rng = (generator or random.default_generator()).draw()
         kind = (dtype or dtypes.get_default_dtype()).numpy
-        values = np.asarray(draw(rng, extents(size), np.float64 if kind == np.float64 else np.float32))
+        values = np.asarray(draw(rng, _shape(size), np.float64 if kind == np.float64 else np.float32))
         return _place(values.astype(kind, copy=False), device, requires_grad)
 
     return create
@@ -213,7 +217,7 @@ def randint(
     if size is None:
         low, high, size = 0, low, high
     rng = (generator or random.default_generator()).draw()
-    return _place(rng.integers(low, high, extents((size,))).astype((dtype or dtypes.int64).numpy), device, False)
+    return _place(rng.integers(low, high, _shape((size,))).astype((dtype or dtypes.int64).numpy), device, False)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: DeviceLike = None) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import operator as python
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ddpnet.backend import array_module
-from ddpnet.dtypes import category
-from ddpnet.ops.conversion import Number, Operand, floating, promoted
+from ddpnet.ops.conversion import Number, Operand, floating, promoted, refuse
 from ddpnet.ops.creation import full
 from ddpnet.ops.inplace import inplace
 from ddpnet.ops.op import Op
@@ -136,7 +136,7 @@ def div(input: Operand, other: Operand) -> Tensor:
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """input to the power of exponent."""
     a, b = promoted(input, exponent)
-    _refuse(0, "pow", a, b)
+    refuse(0, "pow", a, b)
     return Pow.apply(a, b)
 
 
@@ -151,29 +151,26 @@ def neg(input: Tensor) -> Tensor:
 @method
 def floor_divide(input: Operand, other: Operand) -> Tensor:
     """input / other rounded towards minus infinity; no gradient."""
-    a, b = _arrays(input, other, "floor_divide", refused=0)
-    return Tensor(a // b)
+    return _unrecorded(python.floordiv, input, other, "floor_divide", refused=0)
 
 
 @operator("__mod__", "__rmod__")
 @method
 def remainder(input: Operand, other: Operand) -> Tensor:
     """The remainder of `floor_divide`; no gradient."""
-    a, b = _arrays(input, other, "remainder", refused=0)
-    return Tensor(a % b)
+    return _unrecorded(python.mod, input, other, "remainder", refused=0)
 
 
-def _arrays(input: Operand, other: Operand, name: str, refused: int | None = None) -> list[Any]:
-    """The operands in one dtype, as arrays or numbers; NotImplementedError for dtypes of the refused category."""
+def _unrecorded(
+    compute: Callable[[Any, Any], Any], input: Operand, other: Operand, name: str, refused: int | None = None
+) -> Tensor:
+    """An operation without a gradient on two operands, in their common dtype."""
     a, b = promoted(input, other)
-    _refuse(refused, name, a, b)
-    return [x.array if isinstance(x, Tensor) else x for x in (a, b)]
-
-
-def _refuse(refused: int | None, name: str, *operands: Operand) -> None:
-    for x in operands:
-        if isinstance(x, Tensor) and category(x.array.dtype) == refused:
-            raise NotImplementedError(f"{name} is not implemented for {x.dtype.name}")
+    refuse(refused, name, a, b)
+    try:
+        return Tensor(compute(*(x.array if isinstance(x, Tensor) else x for x in (a, b))))
+    except ValueError as error:  # NumPy's word for shapes that do not fit
+        raise RuntimeError(str(error)) from error
 
 
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
@@ -355,35 +352,33 @@ def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
 
 def _comparison(compare: Callable[[Any, Any], Any], name: str, *operators: str) -> Callable[..., Tensor]:
     def comparison(input: Operand, other: Operand) -> Tensor:
-        return Tensor(compare(*_arrays(input, other, name)))
+        return _unrecorded(compare, input, other, name)
 
     comparison.__name__ = comparison.__qualname__ = name
     comparison.__doc__ = f"bool: input {operators[0].strip('_')} other, element by element."
     return operator(*operators)(method(comparison))
 
 
-eq = _comparison(lambda a, b: a == b, "eq", "__eq__")
-ne = _comparison(lambda a, b: a != b, "ne", "__ne__")
-lt = _comparison(lambda a, b: a < b, "lt", "__lt__")
-le = _comparison(lambda a, b: a <= b, "le", "__le__")
-gt = _comparison(lambda a, b: a > b, "gt", "__gt__")
-ge = _comparison(lambda a, b: a >= b, "ge", "__ge__")
+eq = _comparison(python.eq, "eq", "__eq__")
+ne = _comparison(python.ne, "ne", "__ne__")
+lt = _comparison(python.lt, "lt", "__lt__")
+le = _comparison(python.le, "le", "__le__")
+gt = _comparison(python.gt, "gt", "__gt__")
+ge = _comparison(python.ge, "ge", "__ge__")
 
 
 @operator("__and__", "__rand__")
 @method
 def bitwise_and(input: Operand, other: Operand) -> Tensor:
     """input & other, for integers and bools."""
-    a, b = _arrays(input, other, "bitwise_and", refused=2)
-    return Tensor(a & b)
+    return _unrecorded(python.and_, input, other, "bitwise_and", refused=2)
 
 
 @operator("__or__", "__ror__")
 @method
 def bitwise_or(input: Operand, other: Operand) -> Tensor:
     """input | other, for integers and bools."""
-    a, b = _arrays(input, other, "bitwise_or", refused=2)
-    return Tensor(a | b)
+    return _unrecorded(python.or_, input, other, "bitwise_or", refused=2)
 
 
 @method
@@ -420,9 +415,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
 
 
 @method
-def allclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> bool:
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether |input - other| <= atol + rtol * |other| everywhere."""
     if input.array.dtype != other.array.dtype:
         raise RuntimeError(f"allclose: expected one dtype, got {input.dtype} and {other.dtype}")

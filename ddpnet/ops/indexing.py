@@ -8,6 +8,7 @@ import numpy as np
 
 from ddpnet.backend import array_module
 from ddpnet.ops.conversion import cast
+from ddpnet.ops.dims import one_axis
 from ddpnet.ops.inplace import assign, check_writable
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor, method
@@ -85,15 +86,14 @@ def _array_key(key: Any) -> Any:
     if isinstance(key, tuple):
         return tuple(_array_key(part) for part in key)
     if isinstance(key, list):
-        return np.asarray([part.item() if isinstance(part, Tensor) else part for part in key], dtype=None if key else int)
+        parts = [part.item() if isinstance(part, Tensor) else part for part in key]
+        return np.asarray(parts, dtype=None if key else int)
     return key.array if isinstance(key, Tensor) else key
 
 
 def _is_basic(key: Any) -> bool:
     parts = key if isinstance(key, tuple) else (key,)
-    return all(
-        part is None or part is Ellipsis or isinstance(part, slice) or (type(part) is int) for part in parts
-    )
+    return all(part is None or part is Ellipsis or isinstance(part, slice) or (type(part) is int) for part in parts)
 
 
 def _get(self: Tensor, key: Any) -> Tensor:
@@ -112,7 +112,10 @@ def _set(self: Tensor, key: Any, value: Any) -> None:
     if self._requires_grad or (isinstance(value, Tensor) and value._requires_grad):
         assign(self, IndexPut.apply(self, source, key=key))
     else:
-        self.array[key] = source.array if isinstance(source, Tensor) else source
+        try:
+            self.array[key] = source.array if isinstance(source, Tensor) else source
+        except ValueError as error:  # NumPy's word for shapes that do not fit
+            raise RuntimeError(str(error)) from error
         self.changed()
 
 
@@ -129,12 +132,20 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
 
 @method
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """out[i][j] = input[index[i][j]][j] for dim 0, and so on; `index` int64 of the output's shape."""
-    return Gather.apply(input, index, dim=dim % max(input.ndim, 1))
+    """out[i][j] = input[index[i][j]][j] for dim 0, and so on; `index` int64 of the output's shape.
+
+    RuntimeError for an index that is not there.
+    """
+    dim = one_axis(dim, input.ndim)
+    extent = input.array.shape[dim]
+    bad = (index.array < 0) | (index.array >= extent)
+    if bad.any():
+        raise RuntimeError(f"index {index.array[bad][0]} is out of bounds for dimension {dim} with size {extent}")
+    return Gather.apply(input, index, dim=dim)
 
 
 @method
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices along `dim` that a one-dimensional `index` names."""
-    before = (slice(None),) * (dim % max(input.ndim, 1))
+    before = (slice(None),) * one_axis(dim, input.ndim)
     return IndexSelect.apply(input, key=(*before, index.array))

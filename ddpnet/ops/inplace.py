@@ -42,8 +42,7 @@ def assign(target: Tensor, result: Tensor) -> Tensor:
     """
     if result.array.shape != target.array.shape:
         raise RuntimeError(
-            f"output with shape {list(target.array.shape)} doesn't match the broadcast shape "
-            f"{list(result.array.shape)}"
+            f"output with shape {list(target.array.shape)} doesn't match the broadcast shape {list(result.array.shape)}"
         )
     if dtypes.category(result.array.dtype) > dtypes.category(target.array.dtype):
         raise RuntimeError(

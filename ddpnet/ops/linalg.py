@@ -161,5 +161,3 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"mat1 and mat2 must have the same dtype, but got {input.dtype.name} and {weight.dtype.name}"
         )
     return Linear.apply(bias, input, weight)
-
-

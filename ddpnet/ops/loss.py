@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from ddpnet.backend import array_module
@@ -54,53 +56,51 @@ class L1Loss(Op):
 
 
 class NllLoss(Op):
-    """-weight[t] * x[n, t] for x (N, C, ...) and classes t (N, ...), over the targets that are not ignored."""
+    """-weight[t] * x[n, t] for x (N, C) and classes t (N,), over the targets that are not ignored."""
 
     def forward(self, x, target, weight, ignore_index, reduction):
         xp = array_module(x)
         counted = target != ignore_index
-        classes = xp.where(counted, target, 0)
-        factor = counted.astype(x.dtype) if weight is None else weight[classes] * counted
-        chosen = xp.take_along_axis(x, xp.expand_dims(classes, 1), 1).squeeze(1)
-        loss = -chosen * factor
+        places = xp.arange(len(x)), xp.where(counted, target, 0)
+        factor = counted.astype(x.dtype) if weight is None else weight[places[1]] * counted
+        loss = -x[places] * factor
         self.shape, self.reduction = x.shape, reduction
         self.total = factor.sum() if reduction == "mean" else None
-        self.save(classes, factor)
+        self.save(places, factor)
         return loss.sum() / self.total if reduction == "mean" else loss.sum() if reduction == "sum" else loss
 
     def backward(self, g):
-        classes, factor = self.saved
+        places, factor = self.saved
         xp = array_module(g)
         value = -factor * g
         if self.reduction == "mean":
             value = xp.where(factor == 0, 0, value / self.total)
         dx = xp.zeros(self.shape, factor.dtype)
-        xp.put_along_axis(dx, xp.expand_dims(classes, 1), xp.expand_dims(value, 1), 1)
+        dx[places] = value
         return dx, None
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The squared difference: its mean, its sum, or itself."""
     check_reduction(reduction)
-    _same_size(input, target, "mse_loss")
+    _warn_if_broadcast(input, target)
     return MseLoss.apply(*promoted(input, target), reduction=reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The absolute difference: its mean, its sum, or itself."""
     check_reduction(reduction)
-    _same_size(input, target, "l1_loss")
+    _warn_if_broadcast(input, target)
     return L1Loss.apply(*promoted(input, target), reduction=reduction)
 
 
-def _same_size(input: Tensor, target: Tensor, name: str) -> None:
-    try:
-        np.broadcast_shapes(input.array.shape, target.array.shape)
-    except ValueError:
-        raise RuntimeError(
-            f"{name}: the size of the input {list(input.array.shape)} and of the target {list(target.array.shape)} do "
-            "not fit"
-        ) from None
+def _warn_if_broadcast(input: Tensor, target: Tensor) -> None:
+    if input.array.shape != target.array.shape:
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will "
+            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            stacklevel=3,
+        )
 
 
 def nll_loss(
@@ -118,7 +118,11 @@ def nll_loss(
     if input.ndim == 1:
         loss = nll_loss(input.unsqueeze(0), target.unsqueeze(0), weight, ignore_index, reduction)
         return loss.squeeze(0) if reduction == "none" else loss
-    _check_classes(input, target, ignore_index)
+    _check_classes(input, target, weight, ignore_index)
+    if input.ndim > 2:
+        rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, input.array.shape[1])
+        loss = nll_loss(rows, target.reshape(-1), weight, ignore_index, reduction)
+        return loss.reshape(target.array.shape) if reduction == "none" else loss
     return NllLoss.apply(
         input,
         target,
@@ -128,7 +132,7 @@ def nll_loss(
     )
 
 
-def _check_classes(input: Tensor, target: Tensor, ignore_index: int) -> None:
+def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
     x, t = input.array, target.array
     if x.ndim < 1 or x.shape[:1] + x.shape[2:] != t.shape:
         raise ValueError(
@@ -137,6 +141,11 @@ def _check_classes(input: Tensor, target: Tensor, ignore_index: int) -> None:
         )
     if category(t.dtype) != 1:
         raise RuntimeError(f"expected scalar type Long for the classes of the target, but got {target.dtype.name}")
+    if weight is not None and weight.array.shape != x.shape[1:2]:
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {x.shape[1]} classes or no classes but got weight tensor "
+            f"of shape: {list(weight.array.shape)}"
+        )
     bad = ((t < 0) | (t >= x.shape[1])) & (t != ignore_index)
     if bad.any():
         raise IndexError(f"Target {t[bad].reshape(-1)[0]} is out of bounds: expected classes 0 to {x.shape[1] - 1}.")

@@ -41,7 +41,8 @@ def batch_norm(
     x = input.array
     channels = x.shape[1]
     count = x.size // max(channels, 1)
-    for name, tensor in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for name, tensor in given.items():
         if tensor is not None and tensor.array.shape != (channels,):
             raise RuntimeError(f"{name} should contain {channels} elements not {tensor.array.size}")
     if not training:

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ddpnet.autograd.grad_mode import mode
-from ddpnet.autograd.graph import Node, edge_to
+from ddpnet.autograd.graph import NOWHERE, Node, edge_to
 from ddpnet.backend import Array, shares_memory
 from ddpnet.tensor import Tensor, Version
 
@@ -42,8 +42,10 @@ class Op(Node):
 
     saved: Any = ()
     needs: tuple[bool, ...]
-    recording: bool
-    _versions: tuple[tuple[Version, int, Array], ...] = ()
+    """For each input, whether a gradient is wanted."""
+    _versions: Sequence[tuple[Version, int, Array]] = ()
+    _inputs: Sequence[tuple[tuple[int, ...], np.dtype[Any]] | None]
+    _outputs: Sequence[tuple[tuple[int, ...], np.dtype[Any]]] | None = None
 
     def __init_subclass__(cls) -> None:
         cls.__qualname__ = cls.__name__
@@ -62,42 +64,40 @@ class Op(Node):
         """Compute, and record if a gradient is wanted; returns a Tensor, or a tuple of them."""
         node = cls.__new__(cls)
         enabled = mode.enabled
-        node.needs = tuple(enabled and isinstance(x, Tensor) and x._requires_grad for x in inputs)
-        node.recording = any(node.needs)
-        with np.errstate(all="ignore"):
-            result = node.forward(*(x.array if isinstance(x, Tensor) else x for x in inputs), **options)
-        arrays = result if type(result) is tuple else (result,)
-        outputs = tuple(Tensor(y if isinstance(y, np.generic) else y) for y in arrays)
-        if cls.view and shares_memory(inputs[0].array, outputs[0].array):
+        node.needs = tuple([enabled and isinstance(x, Tensor) and x._requires_grad for x in inputs])
+        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+        try:
+            with np.errstate(all="ignore"):
+                result = node.forward(*arrays, **options)
+        except ValueError as error:  # NumPy's word for shapes that do not fit
+            raise RuntimeError(str(error)) from error
+        outputs = tuple([Tensor(y) for y in result]) if type(result) is tuple else (Tensor(result),)
+        if cls.view and shares_memory(arrays[0], outputs[0].array):
             inputs[0].version.share(inputs[0], *outputs)
-        if node.recording:
+        if True in node.needs:
             node._record(inputs, outputs)
         return outputs if type(result) is tuple else outputs[0]
 
     def _record(self, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
-        self.edges = tuple(
-            edge_to(x) if need else (None, 0) for x, need in zip(inputs, self.needs, strict=True)
-        )
+        self.edges = tuple([edge_to(x) if need else NOWHERE for x, need in zip(inputs, self.needs, strict=True)])
         Node.__init__(self)
-        self._inputs = tuple(
+        self._inputs = [
             (x.array.shape, x.array.dtype) if need else None for x, need in zip(inputs, self.needs, strict=True)
-        )
-        self._outputs = tuple((y.array.shape, y.array.dtype) for y in outputs) if len(outputs) > 1 else None
-        flags = self.differentiable if len(self.differentiable) == len(outputs) else (True,) * len(outputs)
-        self.outputs = len(outputs)
-        for number, (output, flows) in enumerate(zip(outputs, flags, strict=True)):
-            if flows:
+        ]
+        if len(outputs) > 1:
+            self._outputs = [(y.array.shape, y.array.dtype) for y in outputs]
+        for number, output in enumerate(outputs):
+            if self.differentiable[number]:
                 output.grad_fn, output.output_nr, output._requires_grad = self, number, True
         if self.saved:
             self._watch(inputs + outputs)
 
     def _watch(self, tensors: tuple[Any, ...]) -> None:
         """Note the versions of the inputs and outputs that were saved."""
-        self._versions = tuple(
-            (tensor.version, tensor.version.value, tensor.array)
-            for tensor in tensors
-            if isinstance(tensor, Tensor) and any(tensor.array is array for array in self.saved or ())
-        )
+        saved = [id(array) for array in self.saved]
+        self._versions = [
+            (x.version, x.version.value, x.array) for x in tensors if isinstance(x, Tensor) and id(x.array) in saved
+        ]
 
     def propagate(self, gradients: list[Array | None]) -> Sequence[Array | None]:
         """Check what was saved, call `backward`, and bring its gradients to the shapes and dtypes of the inputs."""
@@ -112,8 +112,8 @@ class Op(Node):
             if version.value != value:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"a tensor of shape {list(array.shape)} saved by {self.name()} is at version {version.value}; expected "
-                    f"version {value} instead. Change a copy (tensor.clone()), or change it after backward()."
+                    f"a tensor of shape {list(array.shape)} saved by {self.name()} is at version {version.value}; "
+                    f"expected version {value} instead. Change a copy (tensor.clone()), or change it after backward()."
                 )
         if self._outputs is not None:
             gradients = [
@@ -124,8 +124,7 @@ class Op(Node):
         if type(results) is not tuple:
             results = (results,)
         return [
-            None if meta is None or g is None else _fit(g, *meta)
-            for g, meta in zip(results, self._inputs, strict=True)
+            None if meta is None or g is None else _fit(g, *meta) for g, meta in zip(results, self._inputs, strict=True)
         ]
 
     def release(self) -> None:
@@ -136,7 +135,7 @@ class Op(Node):
     def rescue(self, array: Array) -> None:
         """Go on with a copy of `array`, which is about to be overwritten, if it was saved."""
         self.saved = tuple(array.copy() if kept is array else kept for kept in self.saved)
-        self._versions = tuple(watched for watched in self._versions if watched[2] is not array)
+        self._versions = [watched for watched in self._versions if watched[2] is not array]
 
 
 def _fit(gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -174,14 +174,28 @@ def std(
     return var(input, dim, unbiased, keepdim, correction=correction).sqrt()
 
 
+def _with_elements(input: Tensor, dim: int | None, name: str) -> Any:
+    """`dim` counted from 0; IndexError if it is not there, or where there is no element to choose."""
+    if dim is None:
+        if input.array.size == 0:
+            raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
+        return None
+    axis = one_axis(dim, input.ndim)
+    if input.ndim and input.array.shape[axis] == 0:
+        raise IndexError(f"{name}(): Expected reduction dim {axis} to have non-zero size.")
+    return axis
+
+
 @method
 def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
     """The largest element; with `dim` the (values, indices) along it; with a tensor `maximum` of the two."""
     if isinstance(dim, Tensor):
         return input.maximum(dim)
     if dim is None:
+        if input.array.size == 0:
+            raise RuntimeError("max(): Expected reduction dim to be specified for input.numel() == 0.")
         return Max.apply(input)
-    return Extremes(*MaxAlong.apply(input, dim=one_axis(dim, input.ndim), keepdim=keepdim))
+    return Extremes(*MaxAlong.apply(input, dim=_with_elements(input, dim, "max"), keepdim=keepdim))
 
 
 @method
@@ -190,20 +204,22 @@ def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -
     if isinstance(dim, Tensor):
         return input.minimum(dim)
     if dim is None:
+        if input.array.size == 0:
+            raise RuntimeError("min(): Expected reduction dim to be specified for input.numel() == 0.")
         return Min.apply(input)
-    return Extremes(*MinAlong.apply(input, dim=one_axis(dim, input.ndim), keepdim=keepdim))
+    return Extremes(*MinAlong.apply(input, dim=_with_elements(input, dim, "min"), keepdim=keepdim))
 
 
 @method
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """int64: where the largest element is, in the flattened tensor or along `dim`."""
-    return Tensor(input.array.argmax(axis=dim, keepdims=keepdim))
+    return Tensor(input.array.argmax(axis=_with_elements(input, dim, "argmax"), keepdims=keepdim))
 
 
 @method
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """int64: where the smallest element is, in the flattened tensor or along `dim`."""
-    return Tensor(input.array.argmin(axis=dim, keepdims=keepdim))
+    return Tensor(input.array.argmin(axis=_with_elements(input, dim, "argmin"), keepdims=keepdim))
 
 
 @method

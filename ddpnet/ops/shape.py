@@ -196,6 +196,11 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
 def expand(input: Tensor, *sizes: Any) -> Tensor:
     """A view in which dimensions of extent 1 are repeated; -1 keeps an extent."""
     shape = extents(sizes)
+    if len(shape) < input.ndim:
+        raise RuntimeError(
+            f"expand: the number of sizes provided ({len(shape)}) must be greater or equal to the number of dimensions "
+            f"in the tensor ({input.ndim})"
+        )
     own = (1,) * (len(shape) - input.ndim) + input.array.shape
     wanted = tuple(have if want == -1 else want for want, have in zip(shape, own, strict=True))
     for axis, (want, have) in enumerate(zip(wanted, own, strict=True)):
@@ -236,12 +241,17 @@ def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors joined along an existing dimension."""
-    parts = _alike(tensors)
+    if not tensors:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    alike = _alike(tensors)
+    parts = [part for part in alike if part.array.shape != (0,)] or alike  # PyTorch lets these pass beside any shape
     return Cat.apply(*parts, dim=one_axis(dim, parts[0].ndim))
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape joined along a new dimension."""
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
     parts = _alike(tensors)
     for position, part in enumerate(parts):
         if part.shape != parts[0].shape:
@@ -254,8 +264,6 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The tensors in their common dtype."""
-    if not tensors:
-        raise RuntimeError("expected a non-empty list of Tensors")
     common = tensors[0].array.dtype
     for tensor in tensors:
         common = dtypes.promote(common, tensor.array.dtype)
@@ -292,5 +300,3 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of the slices along a dimension, which goes away."""
     before = (slice(None),) * one_axis(dim, input.ndim)
     return tuple(input[(*before, i)] for i in range(input.array.shape[dim]))
-
-

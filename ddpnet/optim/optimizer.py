@@ -63,7 +63,10 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self.update(p, p.grad, self.state[p], group)
+                    whole = p if p.is_contiguous() else p.data.contiguous()  # kernels go through flat memory
+                    self.update(whole, p.grad, self.state[p], group)
+                    if whole is not p:
+                        p.array[...] = whole.array
                     p.changed()
         return loss
 

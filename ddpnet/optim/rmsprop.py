@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ddpnet.kernels import kernels_for
-from ddpnet.ops.creation import zeros_like
+from ddpnet.ops.creation import tensor, zeros_like
 from ddpnet.optim.optimizer import Optimizer, Parameters, check
 from ddpnet.tensor import Tensor
 
@@ -36,11 +36,13 @@ class RMSprop(Optimizer):
 
     def update(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
+            state["step"] = tensor(0.0)
             state["square_avg"] = zeros_like(p)
             if group["momentum"]:
                 state["momentum_buffer"] = zeros_like(p)
             if group["centered"]:
                 state["grad_avg"] = zeros_like(p)
+        state["step"].array += 1
         kernels_for(p.array).rmsprop_step(
             p.array,
             g.array,
