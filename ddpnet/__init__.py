@@ -1,26 +1,25 @@
 """ddpnet: PyTorch's language on NumPy and CuPy arrays, data-parallel over MPI.
 
-    import ddpnet as torch
+import ddpnet as torch
 """
 
 from ddpnet import blas as _blas
 
 _blas.choose_core_type()  # before NumPy is loaded
 
-import ddpnet.nn.parallel  # noqa: E402, F401 - nn does not import it: it stands above distributed
-from ddpnet import autograd, backend, cuda, distributed, dtypes, nn, optim, utils  # noqa: E402
-from ddpnet.autograd.grad_mode import (  # noqa: E402
+import ddpnet.nn.parallel  # noqa: F401 - nn does not import it: it stands above distributed
+from ddpnet import autograd, backend, cuda, distributed, dtypes, nn, optim, utils
+from ddpnet.autograd.grad_mode import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
     no_grad,
     set_grad_enabled,
 )
-from ddpnet.backend import Device as device  # noqa: E402
-from ddpnet.dtypes import DType as dtype  # noqa: E402
-from ddpnet.dtypes import (  # noqa: E402
+from ddpnet.backend import Device as device
+from ddpnet.dtypes import DType as dtype
+from ddpnet.dtypes import (
     bfloat16,
-    bool_ as bool,
     float16,
     float32,
     float64,
@@ -32,10 +31,13 @@ from ddpnet.dtypes import (  # noqa: E402
     set_default_dtype,
     uint8,
 )
-from ddpnet.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh  # noqa: E402
-from ddpnet.ops.conversion import clone  # noqa: E402
-from ddpnet.ops.convolution import conv2d  # noqa: E402
-from ddpnet.ops.creation import (  # noqa: E402
+from ddpnet.dtypes import (
+    bool_ as bool,
+)
+from ddpnet.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
+from ddpnet.ops.conversion import clone
+from ddpnet.ops.convolution import conv2d
+from ddpnet.ops.creation import (
     arange,
     as_tensor,
     empty,
@@ -58,7 +60,7 @@ from ddpnet.ops.creation import (  # noqa: E402
     zeros,
     zeros_like,
 )
-from ddpnet.ops.elementwise import (  # noqa: E402
+from ddpnet.ops.elementwise import (
     abs,
     add,
     allclose,
@@ -86,11 +88,11 @@ from ddpnet.ops.elementwise import (  # noqa: E402
     sub,
     where,
 )
-from ddpnet.ops.indexing import gather, index_select  # noqa: E402
-from ddpnet.ops.linalg import addmm, bmm, dot, matmul, mm  # noqa: E402
-from ddpnet.ops.pooling import avg_pool2d, max_pool2d  # noqa: E402
-from ddpnet.ops.reduction import all, any, argmax, argmin, max, mean, min, norm, std, sum, var  # noqa: E402
-from ddpnet.ops.shape import (  # noqa: E402
+from ddpnet.ops.indexing import gather, index_select
+from ddpnet.ops.linalg import addmm, bmm, dot, matmul, mm
+from ddpnet.ops.pooling import avg_pool2d, max_pool2d
+from ddpnet.ops.reduction import all, any, argmax, argmin, max, mean, min, norm, std, sum, var
+from ddpnet.ops.shape import (
     cat,
     chunk,
     flatten,
@@ -104,8 +106,8 @@ from ddpnet.ops.shape import (  # noqa: E402
     unbind,
     unsqueeze,
 )
-from ddpnet.printing import set_printoptions  # noqa: E402
-from ddpnet.random import (  # noqa: E402
+from ddpnet.printing import set_printoptions
+from ddpnet.random import (
     Generator,
     get_rng_state,
     initial_seed,
@@ -113,7 +115,7 @@ from ddpnet.random import (  # noqa: E402
     seed,
     set_rng_state,
 )
-from ddpnet.tensor import Size, Tensor  # noqa: E402
+from ddpnet.tensor import Size, Tensor
 
 __version__ = "0.1.0"
 

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from ranks import DDPNET, finish, run, started
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
@@ -76,7 +75,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     assert train(tmp_path, "--resume", "killed", ranks=3) == expected
 
 
-SCRIPT = '''
+SCRIPT = """
 import ddpnet as torch
 import ddpnet.distributed as dist
 from ddpnet import nn
@@ -108,7 +107,8 @@ size = dist.get_world_size()
 for epoch in range(2):
     sampler.set_epoch(epoch)
     loader = DataLoader(data, batch_size=8, sampler=sampler)
-    parts = [DataLoader(data, batch_size=8, sampler=DistributedSampler(data, size, rank, seed=3)) for rank in range(size)]
+    samplers = [DistributedSampler(data, size, rank, seed=3) for rank in range(size)]
+    parts = [DataLoader(data, batch_size=8, sampler=part) for part in samplers]
     for part in parts:
         part.sampler.set_epoch(epoch)
     for (x, y), *joined in zip(loader, *parts):
@@ -129,7 +129,7 @@ dist.barrier()
 if dist.get_rank() == 0:
     print("agrees on", size, "ranks")
 dist.destroy_process_group()
-'''
+"""
 
 
 @pytest.mark.parametrize("start", ["mpirun", "ddpnet run", "alone"])
