@@ -202,9 +202,8 @@ def _optimizer(settings: Settings) -> str:
 
 
 def _mpi(comm: Communicator) -> str:
-    from ddpnet.distributed.mpi import MPICommunicator
 
-    return " ".join(comm.library().partition(",")[0].split()) if isinstance(comm, MPICommunicator) else "not used"
+    return " ".join(comm.library().partition(",")[0].split())
 
 
 def _short(path: Path) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from ddpnet import checkpoint, training
 from ddpnet.distributed import Communicator, connect
@@ -15,7 +14,7 @@ from ddpnet.errors import InputError
 from ddpnet.training import DATASETS, Settings
 from ddpnet.training.settings import check_name
 
-from . import machine, placement, stopping
+from . import machine, placement
 from .mpiexec import Launcher
 from .rank import run_as_rank
 from .report import TrainingReport
@@ -43,9 +42,8 @@ def work(settings: str) -> int:
 
 
 def _train(settings: Settings, comm: Communicator) -> int:
-    with stopping.heard_signals() as heard:
-        training.train(settings, comm, TrainingReport(comm) if comm.rank == 0 else training.Report())
-    return stopping.exit_code(heard)
+    stopped_by = training.train(settings, comm, TrainingReport(comm) if comm.rank == 0 else training.Report())
+    return 0 if stopped_by is None else 128 + stopped_by  # what a shell says of a process that a signal ended
 
 
 def _settings(options: Mapping[str, Any]) -> Settings:
@@ -61,12 +59,8 @@ def _settings(options: Mapping[str, Any]) -> Settings:
 
 def _agreed(settings: Settings, given: frozenset[str], comm: Communicator) -> Settings:
     """The settings as rank 0's preflight gives them: a free name, and the newest checkpoint, are found once."""
-    text = training.preflight(settings, given).to_json().encode() if comm.rank == 0 else b""
-    length = np.array([len(text)])
-    comm.broadcast(length, 0)
-    letters = np.frombuffer(text, np.uint8).copy() if comm.rank == 0 else np.empty(int(length[0]), np.uint8)
-    comm.broadcast(letters, 0)
-    return Settings.from_json(letters.tobytes().decode())
+    text = training.preflight(settings, given).to_json() if comm.rank == 0 else ""
+    return Settings.from_json(comm.broadcast_text(text, 0))
 
 
 def _world(ranks: int | None, settings: Settings) -> tuple[int, Launcher | None]:

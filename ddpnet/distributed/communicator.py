@@ -33,6 +33,20 @@ class Communicator(ABC):
     def barrier(self) -> None:
         """Return when every rank has come here."""
 
+    def broadcast_text(self, text: str, root: int) -> str:
+        """The text of `root`; what other ranks pass does not count."""
+        letters = np.frombuffer(text.encode(), np.uint8).copy()
+        length = np.array([len(letters)])
+        self.broadcast(length, root)
+        if self.rank != root:
+            letters = np.empty(int(length[0]), np.uint8)
+        self.broadcast(letters, root)
+        return letters.tobytes().decode()
+
+    def library(self) -> str:
+        """Name and version of what carries the messages."""
+        return self.name
+
     def all_gather(self, array: np.ndarray) -> list[np.ndarray]:
         """The arrays of all ranks, of one shape and dtype, in the order of the ranks."""
         gathered = [np.empty_like(array) for _ in range(self.size)]

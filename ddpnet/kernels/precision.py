@@ -17,13 +17,13 @@ def is_half(array: Any) -> bool:
 
 
 def through_float32(function: _Function) -> _Function:
-    """Decorator: float16 and bfloat16 arrays are converted to float32 and the results back."""
+    """Decorator: if the first array is of float16 or bfloat16, all such are converted to float32, and the results back."""
 
     @wraps(function)
     def converting(*arguments: Any) -> Any:
-        half = next((x.dtype for x in arguments if is_half(x)), None)
-        if half is None:
+        if not is_half(arguments[0]):
             return function(*arguments)
+        half = arguments[0].dtype
         result = function(*(x.astype(np.float32) if is_half(x) else x for x in arguments))
         results = result if isinstance(result, tuple) else (result,)
         back = tuple(y.astype(half) if getattr(y, "dtype", None) == np.float32 else y for y in results)
@@ -37,6 +37,9 @@ def in_place_through_float32(function: _Function) -> _Function:
 
     @wraps(function)
     def converting(*arguments: Any) -> None:
+        if not is_half(arguments[0]):
+            function(*arguments)
+            return
         copies = [x.astype(np.float32) if is_half(x) else x for x in arguments]
         function(*copies)
         for original, copy in zip(arguments, copies, strict=True):

@@ -34,7 +34,7 @@ class MseLoss(Op):
     def backward(self, g):
         (difference,) = self.saved
         scale = 2 / difference.size if self.reduction == "mean" else 2
-        dx = difference * (g * np.asarray(scale, difference.dtype))
+        dx = difference * (g * difference.dtype.type(scale))
         return dx if self.needs[0] else None, -dx if self.needs[1] else None
 
 
@@ -51,7 +51,7 @@ class L1Loss(Op):
     def backward(self, g):
         (difference,) = self.saved
         scale = 1 / difference.size if self.reduction == "mean" else 1
-        dx = np.sign(difference) * (g * np.asarray(scale, difference.dtype))
+        dx = np.sign(difference) * (g * difference.dtype.type(scale))
         return dx if self.needs[0] else None, -dx if self.needs[1] else None
 
 

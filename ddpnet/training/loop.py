@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from signal import Signals
 
 from ddpnet import checkpoint
 from ddpnet.distributed import Communicator, Reducer, broadcast_state
@@ -22,22 +23,23 @@ from ddpnet.training.preparation import (
 )
 from ddpnet.training.report import Report
 from ddpnet.training.settings import Settings
-from ddpnet.training.stop import stop_signals
+from ddpnet.training.stop import SIGNALS, stop_signals
 from ddpnet.utils.data import Batches
 
 
-def train(settings: Settings, comm: Communicator, report: Report) -> None:
+def train(settings: Settings, comm: Communicator, report: Report) -> Signals | None:
     """Train on all ranks of `comm` from the settings that `preflight` gave; rank 0 reports and saves.
 
-    InputError for more ranks than shards, and for files that cannot be read or written.
+    Returns the signal by which a rank was told to stop before the end, on every rank, or None. InputError for more
+    ranks than shards, and for files that cannot be read or written.
     """
     if comm.size > settings.shards:
         raise InputError(
             f"{comm.size} ranks cannot share {settings.shards} shards: give --shards {comm.size}, or start fewer ranks"
         )
     run = _Run(settings, comm, report if comm.rank == 0 else Report())
-    with stop_signals() as stop:
-        run.go(stop)
+    with stop_signals() as heard:
+        return run.go(heard)
 
 
 class _Run:
@@ -57,30 +59,33 @@ class _Run:
         if settings.resume is not None:
             self._restore(checkpoint.load(settings.resume))
         broadcast_state(self.model, comm)
-        self.reducer = Reducer(self.model, comm, settings.shards, metrics=("loss", "correct", "stop"))
+        metrics = ("loss", "correct", *(number.name for number in SIGNALS))
+        self.reducer = Reducer(self.model, comm, settings.shards, metrics)
         self.reducer.step = self.step
         self._tested: tuple[int, Evaluation] | None = None
 
-    def go(self, stop: list[int]) -> None:
-        """From the step that was reached to the last, or to the end of the step in which a rank was told to stop."""
+    def go(self, heard: list[Signals]) -> Signals | None:
+        """From the step that was reached to the last, or to the end of the step in which a rank has heard a signal."""
         started = time.perf_counter()
         self._begin()
         epoch = _EpochMeter()
         while self.step < self.total:
-            sums = self._step(bool(stop))
+            sums = self._step(heard)
             epoch.add(sums)
             self.report.step(self.step, sums["loss"] / sums["samples"])
             if self.step % self.batches.per_epoch == 0:
                 self._end_epoch(epoch)
                 epoch = _EpochMeter()
-            if sums["stop"] and self.step < self.total:
+            told = next((number for number in SIGNALS if sums[number.name]), None)
+            if told is not None and self.step < self.total:
                 self.report.stopped(self.step, self._save())
-                return
+                return told
             if self._checkpoint_is_due():
                 self._save()
         self._end(time.perf_counter() - started)
+        return None
 
-    def _step(self, stopping: bool) -> dict[str, float]:
+    def _step(self, heard: list[Signals]) -> dict[str, float]:
         """One optimizer step: the data of this rank's shards to new weights, and the sums of the metrics."""
         batch = self.batches[self.step]
         self.model.train()
@@ -90,7 +95,7 @@ class _Run:
             loss = F.cross_entropy(output, labels)
             loss.backward()
             self.reducer.count(loss=loss.item() * len(labels), correct=correct(output, labels))
-        sums = self.reducer.reduce(stop=stopping)
+        sums = self.reducer.reduce(**{number.name: number in heard for number in SIGNALS})
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()

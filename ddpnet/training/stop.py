@@ -12,20 +12,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[signal.Signals]]:
     """A list to which the first signal that comes is added; the second one acts as it would have without this.
 
     A rank that waits in MPI runs no handler until the call returns: so a handler only takes a note, and the ranks agree
     on it in the exchange of the step.
     """
-    received: list[int] = []
+    received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
+        received.append(signal.Signals(number))
         for each, handler in before.items():
             signal.signal(each, handler)
 
