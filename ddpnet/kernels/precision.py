@@ -17,7 +17,7 @@ def is_half(array: Any) -> bool:
 
 
 def through_float32(function: _Function) -> _Function:
-    """Decorator: if the first array is of float16 or bfloat16, all such are converted to float32, and the results back."""
+    """Decorator: if the first array is of float16 or bfloat16, all such become float32, and the results go back."""
 
     @wraps(function)
     def converting(*arguments: Any) -> Any:
