@@ -248,3 +248,34 @@ def test_world_of_one() -> None:
     with pytest.raises(ValueError, match="Invalid backend"):
         distributed.init_process_group("smoke-signals")
     assert not distributed.is_initialized()
+
+
+def test_ddp_goes_on_after_a_backward_that_raised() -> None:
+    def rank(comm: Communicator) -> np.ndarray:
+        torch.manual_seed(0)
+        parallel = nn.parallel.DistributedDataParallel(nn.Linear(2, 1))
+
+        def fail(gradient: torch.Tensor) -> None:
+            raise KeyError("hook")
+
+        handle = parallel.module.bias.register_hook(fail)
+        with pytest.raises(KeyError, match="hook"):
+            parallel(torch.ones(1, 2)).sum().backward()
+        handle.remove()
+        parallel.zero_grad()
+        parallel(torch.full((1, 2), float(comm.rank))).sum().backward()
+        return parallel.module.weight.grad.array.copy()
+
+    for gradient in run_threads(2, lambda comm: ddp(comm, rank)):
+        np.testing.assert_array_equal(gradient, [[0.5, 0.5]])
+
+
+def test_ddp_buffers_that_were_loaded_later_stay_exact() -> None:
+    def rank(comm: Communicator) -> float:
+        net = nn.Sequential(nn.BatchNorm1d(1, momentum=0.0), nn.Linear(1, 1))
+        parallel = nn.parallel.DistributedDataParallel(net)
+        net[0].running_mean.fill_(0.7)
+        parallel(torch.ones(3 + comm.rank, 1)).sum().backward()
+        return net[0].running_mean.item()
+
+    assert run_threads(2, lambda comm: ddp(comm, rank)) == [torch.tensor(0.7).item()] * 2

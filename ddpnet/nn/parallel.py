@@ -45,7 +45,8 @@ class DistributedDataParallel(Module):
             )
         self.module = module
         comm = current()
-        self._samples, self._forwards, self._pending, self._sync = 1, 0, False, True
+        self._samples, self._forwards = 1, 0
+        self._started, self._pending, self._sync = False, False, True
         self._reducer: Reducer | None = None
         if comm.size > 1:
             broadcast_state(module, comm)
@@ -62,6 +63,7 @@ class DistributedDataParallel(Module):
             return self.module(*inputs, **options)
         if is_grad_enabled() and self.training:
             self._samples = _batch_size((*inputs, *options.values()))
+            self._start_step()
         self._forwards += 1
         with random.default_generator().at(step=self._forwards, shard=self._reducer.comm.rank):
             return self.module(*inputs, **options)
@@ -75,6 +77,13 @@ class DistributedDataParallel(Module):
         finally:
             self._sync = before
 
+    def _start_step(self) -> None:
+        """At the first forward after a reduction: the buffers' changes count from here."""
+        self._pending = False  # a backward that raised has left nothing behind
+        if self._reducer is not None and not self._started:
+            self._reducer.begin()
+            self._started = True
+
     def _reduce_when_backward_ends(self, parameter: Tensor) -> None:
         if self._sync and not self._pending:
             self._pending = True
@@ -82,7 +91,7 @@ class DistributedDataParallel(Module):
 
     def _reduce(self) -> None:
         assert self._reducer is not None
-        self._pending = False
+        self._pending = self._started = False
         self._reducer.collect(self._reducer.comm.rank, self._samples)
         self._reducer.reduce()
         self._reducer.begin()
