@@ -3,9 +3,11 @@
 import ddpnet as torch
 """
 
+from ddpnet import allocator as _allocator
 from ddpnet import blas as _blas
 
 _blas.choose_core_type()  # before NumPy is loaded
+_allocator.keep_freed_memory()
 
 import ddpnet.nn.parallel  # noqa: F401 - nn does not import it: it stands above distributed
 from ddpnet import autograd, backend, cuda, distributed, dtypes, nn, optim, utils

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import click
 
-from ddpnet import backend, blas
+from ddpnet import allocator, backend, blas
 from ddpnet.errors import InputError
 
-from . import environment, machine, mpiexec
+from . import machine, mpiexec
 
 _TRIAL_SECONDS = 20.0
 _TRIAL = Path(__file__).with_name("trial.py")
@@ -62,7 +62,7 @@ def _numpy() -> Iterator[Finding]:
     yield Finding("NumPy", version("numpy"))
     text = f"{library['library']} {library['version']}, core type {core_type}, {library['threads']} thread(s) a rank"
     yield Finding("BLAS", text, trouble)
-    yield Finding("memory use", environment.describe()["allocator"])
+    yield Finding("memory use", allocator.describe())
 
 
 def _numba() -> Iterator[Finding]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddpnet import training
+from ddpnet import allocator, training
 from ddpnet.distributed import Communicator
 from ddpnet.distributed.environment import launched_world
 from ddpnet.training import Settings
 
-from . import environment, machine
+from . import machine
 from .supervisor import TERMINAL
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class TrainingReport(training.Report):
             "numerics": f"numpy {fingerprint['numpy']}, {fingerprint['blas']} {fingerprint['core type']}, "
             f"{fingerprint['dtype']} on {fingerprint['device']}",
             "threads": f"{fingerprint['threads']} a rank",
-            "allocator": environment.describe()["allocator"],
+            "allocator": allocator.describe(),
             "mpi": _mpi(self._comm),
             "output": _short(settings.out) if settings.out else "none",
         }

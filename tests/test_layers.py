@@ -12,7 +12,7 @@ LAUNCH = PACKAGE.parent / "launch"
 
 # From the bottom up; a module belongs to the longest name that fits it.
 LAYERS = (
-    ("ddpnet.blas", "ddpnet.errors"),
+    ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors"),
     ("ddpnet.backend",),
     ("ddpnet.random", "ddpnet.dtypes", "ddpnet.kernels", "ddpnet.cuda"),
     ("ddpnet.tensor",),

@@ -1,0 +1,85 @@
+"""What `import ddpnet` does to the process, and what it leaves alone."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+from ranks import run
+
+from ddpnet import blas
+
+
+def python(code: str, **env: str) -> str:
+    done = run([sys.executable, "-c", code], env=env)
+    assert done.code == 0, done.err
+    return done.out.strip()
+
+
+def test_import_starts_neither_mpi_nor_cuda_nor_a_compiler() -> None:
+    heavy = ("mpi4py.MPI", "cupy", "numba", "click", "rich", "torch")
+    loaded = python(f"import sys, ddpnet; print([name for name in {heavy} if name in sys.modules])")
+    assert loaded == "[]"
+
+
+def test_a_core_type_that_the_user_set_stays() -> None:
+    code = "import os, ddpnet; print(os.environ['OPENBLAS_CORETYPE'])"
+    assert python(code, OPENBLAS_CORETYPE="Haswell") == "Haswell"
+
+
+def test_the_core_type_is_not_touched_after_numpy_was_loaded() -> None:
+    code = "import os, numpy, ddpnet; print(os.environ.get('OPENBLAS_CORETYPE'))"
+    assert python(f"import os; os.environ.pop('OPENBLAS_CORETYPE', None); {code}") == "None"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="core types of x86")
+def test_the_core_type_that_was_asked_for_is_in_use() -> None:
+    code = "import ddpnet.blas; print(ddpnet.blas.core_type())"
+    assert python(code, OPENBLAS_CORETYPE="Haswell") == "Haswell"
+
+
+@pytest.mark.parametrize(
+    ("text", "vendor", "flags"),
+    [
+        ("processor : 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512f\n", "AuthenticAMD", {"avx512f"}),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: sse\n", "GenuineIntel", set()),
+        ("", "", set()),
+    ],
+)
+def test_flags_of_the_processor(tmp_path: Path, text: str, vendor: str, flags: set[str]) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    found = blas.cpu_flags(tmp_path / "cpuinfo")
+    assert (found[0], {flag for flag in found[1] if "512" in flag}) == (vendor, flags)
+
+
+STEPS = """
+import resource
+import ddpnet as torch
+from ddpnet import allocator, nn
+
+model = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1176, 10))
+x, y = torch.randn(256, 1, 32, 32), torch.randint(0, 10, (256,))
+for step in range(12):
+    if step == 6:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    model.zero_grad()
+    nn.functional.cross_entropy(model(x), y).backward()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 6, allocator.describe(), sep=",")
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's")
+def test_steps_use_their_memory_again() -> None:
+    """The activations of a step of 256 images are 15 MB: 3,700 pages, which no later step should fault in again."""
+    faults, state = python(STEPS).split(",", 1)
+    assert float(faults) < 100
+    assert state == "glibc, keeps freed memory"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's")
+def test_an_allocator_that_the_user_set_up_stays() -> None:
+    faults, state = python(STEPS, MALLOC_MMAP_THRESHOLD_="65536").split(",", 1)
+    assert float(faults) > 1000
+    assert state == "as the environment says"
