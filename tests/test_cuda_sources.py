@@ -153,6 +153,19 @@ def test_max_pool(
     run.close(dx, cpu.max_pool2d_backward(g, where, shape))
 
 
+def test_max_pool_of_nan_and_of_nothing_but_padding(run: Kernels) -> None:
+    x = np.zeros((1, 1, 2, 2), run.dtype)
+    x[0, 0, :, 0] = np.nan
+    y, places = np.empty((1, 1, 1, 1), run.dtype), np.empty((1, 1, 1, 1), np.int32)
+    run("max_pool2d_forward", x, y, places, 1, 2, 2, 1, 1, 2, 2, 1, 1, 0, 0, 1, 1)
+    assert places.item() == 2
+    run("max_pool2d_forward", x, y, places, 1, 2, 2, 1, 1, 2, 2, 1, 1, 1, 1, 3, 3)
+    assert places.item() == -1
+    dx = np.zeros_like(x)
+    run("max_pool2d_backward", run.normal(1), places, dx, 1, 1, 4)
+    np.testing.assert_array_equal(dx, 0)
+
+
 @pytest.mark.parametrize("include", [True, False])
 @pytest.mark.parametrize("divisor", [None, 5])
 @pytest.mark.parametrize(

@@ -174,3 +174,38 @@ def test_the_readmes_example_runs(tmp_path: Path) -> None:
     for ranks in (1, 2):
         done = run([*DDPNET, "run", "-n", str(ranks), "example.py"], timeout=30, cwd=tmp_path)
         assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("waiting", ["all_reduce(torch.ones(3))", "barrier()"])
+@pytest.mark.parametrize("start", ["mpirun", "ddpnet run"])
+def test_a_rank_that_leaves_early_ends_the_job(tmp_path: Path, start: str, waiting: str) -> None:
+    """Without an exception and with exit code 0: MPI would wait for ever."""
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        "import ddpnet as torch\n"
+        "import ddpnet.distributed as dist\n"
+        "dist.init_process_group()\n"
+        "if dist.get_rank() == 1:\n"
+        "    sys.exit(0)\n"
+        f"dist.{waiting}\n"
+    )
+    starts = {"mpirun": [MPIRUN, "-n", "3", sys.executable], "ddpnet run": [*DDPNET, "run", "-n", "3"]}
+    begun = time.monotonic()
+    done = run([*starts[start], "script.py"], timeout=30, cwd=tmp_path)
+    assert done.code != 0
+    assert time.monotonic() - begun < 10
+    assert "rank 1 of 3 has come to its end, but rank" in done.err
+
+
+def test_a_rank_that_works_longer_than_the_others_is_given_its_time(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import time\n"
+        "import ddpnet.distributed as dist\n"
+        "dist.init_process_group()\n"
+        "dist.barrier()\n"
+        "if dist.get_rank() == 0:\n"
+        "    time.sleep(2)\n"
+        "    print('saved')\n"
+    )
+    done = run([MPIRUN, "-n", "3", sys.executable, "script.py"], timeout=30, cwd=tmp_path)
+    assert (done.code, done.out) == (0, "saved\n"), done.err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,10 @@ CONVOLUTIONS = [
     ((1, 1, 3, 3), (1, 1, 3, 3), (1, 1), (0, 0), (1, 1), 1),
     ((40, 6, 14, 14), (16, 6, 5, 5), (1, 1), (0, 0), (1, 1), 1),  # several blocks of images
     ((0, 2, 5, 5), (3, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((30, 96, 4, 4), (96, 96, 3, 3), (1, 1), (1, 1), (1, 1), 1),  # products over several images, in uneven blocks
+    ((3, 96, 4, 4), (160, 96, 3, 3), (1, 1), (1, 1), (1, 1), 1),  # many weights
+    ((5, 96, 9, 9), (96, 96, 3, 3), (2, 2), (1, 1), (1, 1), 1),
+    ((5, 192, 4, 4), (192, 96, 3, 3), (1, 1), (1, 1), (1, 1), 2),
 ]
 
 
@@ -149,6 +155,18 @@ def test_convolution_of_views(kernels: Device, dtype: Any) -> None:
         close(actual, expected, dtype)
 
 
+def test_infinite_sample_reaches_only_the_weights_that_meet_it(kernels: Device) -> None:
+    x, w, g = normal(2, 1, 5, 5), normal(1, 1, 3, 3), normal(2, 1, 3, 3)
+    x[0, 0, 2, 0], x[1, 0, 1, 4] = np.inf, np.nan  # met by the first and by the last column of the kernel
+    with np.errstate(all="ignore"):
+        dx, dw, _ = kernels.conv2d_backward(g, x, w, (1, 1), (0, 0), (1, 1), 1, (True, True, True))
+    windows = np.lib.stride_tricks.sliding_window_view(x[:, 0], (3, 3), axis=(1, 2))
+    expected = np.einsum("nij,nijab->ab", g[:, 0], windows)
+    np.testing.assert_allclose(dw[0, 0, :, 1], expected[:, 1], rtol=1e-12)
+    assert not np.isfinite(dw[0, 0, :, 0]).any()
+    assert np.isfinite(dx).all()
+
+
 def test_results_do_not_alias_the_workspace(kernels: Device) -> None:
     w, options = normal(2, 2, 3, 3), ((1, 1), (1, 1), (1, 1), 1)
     first = kernels.conv2d_forward(normal(2, 2, 6, 6), w, None, *options)
@@ -164,6 +182,20 @@ def test_same_bits_each_time(kernels: Device) -> None:
     g = normal(*y[0].shape, dtype=np.float32)
     dw = [kernels.conv2d_backward(g.copy(), x, w, *options, (True, True, True))[1] for _ in range(3)]
     assert len({array.tobytes() for array in y}) == len({array.tobytes() for array in dw}) == 1
+
+
+def test_bfloat16_is_computed_in_float32(kernels: Device) -> None:
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    x, w = normal(2, 3, 6, 6).astype(bfloat16), normal(4, 3, 3, 3).astype(bfloat16)
+    options = (1, 1), (0, 0), (1, 1), 1
+    y = kernels.conv2d_forward(x, w, None, *options)
+    assert y.dtype == bfloat16
+    expected = convolve(x.astype(float), w.astype(float), None, *options)
+    np.testing.assert_allclose(y.astype(float), expected, rtol=2**-8, atol=1e-2)
+    p = np.ones(3, bfloat16)
+    kernels.sgd_step(p, np.full(3, 2, bfloat16), None, 0.25, 0.0, 0.0, 0.0, False, False, True)
+    assert p.dtype == bfloat16
+    np.testing.assert_array_equal(p.astype(float), 0.5)
 
 
 def test_half_precision_is_computed_in_float32(kernels: Device) -> None:
@@ -239,6 +271,21 @@ def test_max_pool_keeps_nan_and_minus_infinity(kernels: Device, stride: Any) -> 
     assert np.isnan(y[0, 0, 0, 0])
     assert places[0, 0, 0, 0] == 1
     assert (y[0, 0, -1, -1], places[0, 0, -1, -1]) == (-np.inf, 10)
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 1)])
+def test_last_nan_of_a_window_is_its_maximum(kernels: Device, stride: Any) -> None:
+    x = np.zeros((1, 1, 2, 2))
+    x[0, 0, :, 0] = np.nan
+    _, places = kernels.max_pool2d_forward(x, (2, 2), stride, (0, 0), (1, 1), False)
+    assert places.item() == 2
+
+
+def test_max_pool_of_nothing_but_padding_has_no_gradient(kernels: Device) -> None:
+    x = np.ones((1, 1, 2, 2))  # the window meets rows and columns -1 and 2
+    _, places = kernels.max_pool2d_forward(x, (2, 2), (1, 1), (1, 1), (3, 3), False)
+    assert places.item() == -1
+    np.testing.assert_array_equal(kernels.max_pool2d_backward(np.ones((1, 1, 1, 1)), places, x.shape), 0)
 
 
 @pytest.mark.parametrize("dtype", REALS)
@@ -392,11 +439,137 @@ def test_rmsprop(kernels: Device, dtype: Any, momentum: float, centered: bool) -
     close(arrays[0], p, dtype)
 
 
+def test_first_momentum_is_the_gradient_whatever_the_buffer_held(kernels: Device) -> None:
+    p, g, buf = np.zeros(3), normal(3), np.full(3, np.nan)
+    kernels.sgd_step(p, g, buf, 1.0, 0.9, 0.5, 0.0, False, False, True)
+    np.testing.assert_array_equal(buf, g)
+    np.testing.assert_array_equal(p, -g)
+
+
+def test_step_takes_any_gradient_but_only_contiguous_parameters(kernels: Device) -> None:
+    p, g = np.zeros((2, 3)), normal(3, 2)
+    kernels.sgd_step(p, g.T, None, 1.0, 0.0, 0.0, 0.0, False, False, True)
+    np.testing.assert_array_equal(p, -g.T)
+    with pytest.raises(ValueError):  # noqa: PT011 - NumPy's words on one device, ours on the other
+        kernels.sgd_step(np.zeros((3, 2)).T, g.T, None, 1.0, 0.0, 0.0, 0.0, False, False, True)
+
+
 def test_optimizer_step_in_half_precision(kernels: Device) -> None:
     p, g = normal(10, dtype=np.float16), normal(10, dtype=np.float16)
     expected = (p.astype(np.float32) - np.float32(0.1) * g.astype(np.float32)).astype(np.float16)
     kernels.sgd_step(p, g, None, 0.1, 0.0, 0.0, 0.0, False, False, True)
     np.testing.assert_allclose(p, expected, rtol=2e-3)
+
+
+# Against PyTorch
+
+
+@pytest.mark.parametrize(("x_shape", "w_shape", "stride", "padding", "dilation", "groups"), CONVOLUTIONS)
+def test_convolution_is_that_of_pytorch(
+    kernels: Device, x_shape: Any, w_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> None:
+    torch = pytest.importorskip("torch")
+    arrays = [normal(*shape, dtype=np.float32) for shape in (x_shape, w_shape, w_shape[:1])]
+    options = (stride, padding, dilation, groups)
+    theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    y = torch.nn.functional.conv2d(*theirs, *options)
+    g = normal(*y.shape, dtype=np.float32)
+    y.backward(torch.tensor(g))
+    close(kernels.conv2d_forward(*arrays, *options), y.detach().numpy(), np.float32)
+    gradients = kernels.conv2d_backward(g, *arrays[:2], *options, (True, True, True))
+    for mine, leaf in zip(gradients, theirs, strict=True):
+        close(mine, leaf.grad.numpy(), np.float32)
+
+
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "ceil_mode"), POOLS)
+def test_pooling_is_that_of_pytorch(
+    kernels: Device, shape: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool
+) -> None:
+    torch = pytest.importorskip("torch")
+    x = np.round(normal(*shape, dtype=np.float32) * 2)
+    x[..., 1::3, ::2] = np.nan
+    options = (kernel, stride, padding)
+    pooled = torch.nn.functional.max_pool2d(torch.tensor(x), *options, 1, ceil_mode, return_indices=True)
+    for mine, its in zip(kernels.max_pool2d_forward(x, *options, (1, 1), ceil_mode), pooled, strict=True):
+        np.testing.assert_array_equal(mine, its.numpy())
+    leaf = torch.tensor(normal(*shape, dtype=np.float32), requires_grad=True)
+    for include, divisor in ((True, None), (False, None), (True, 3)):
+        leaf.grad = None
+        y = torch.nn.functional.avg_pool2d(leaf, *options, ceil_mode, include, divisor)
+        g = normal(*y.shape, dtype=np.float32)
+        y.backward(torch.tensor(g))
+        rest = (ceil_mode, include, divisor)
+        mine = kernels.avg_pool2d_forward(leaf.detach().numpy(), *options, *rest)
+        close(mine, y.detach().numpy(), np.float32)
+        close(kernels.avg_pool2d_backward(g, shape, *options, *rest), leaf.grad.numpy(), np.float32)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_optimizers_are_those_of_pytorch(kernels: Device, decay: float) -> None:
+    torch = pytest.importorskip("torch")
+    start, steps = normal(50, dtype=np.float32), [normal(50, dtype=np.float32) for _ in range(6)]
+    decayed = {"lr": 0.01, "weight_decay": decay}
+
+    def theirs(optimizer: Any, **options: Any) -> np.ndarray:
+        p = torch.nn.Parameter(torch.tensor(start))
+        rule = optimizer([p], foreach=False, **decayed, **options)
+        for g in steps:
+            p.grad = torch.tensor(g)
+            rule.step()
+        return p.detach().numpy()
+
+    def mine(step: Any, arrays: int) -> np.ndarray:
+        state = [start.copy(), *(np.zeros_like(start) for _ in range(arrays))]
+        for count, g in enumerate(steps, 1):
+            step(state[0], g, state[1:], count)
+        return state[0]
+
+    def sgd(p: Any, g: Any, state: Any, count: int) -> None:
+        kernels.sgd_step(p, g, state[0], 0.01, 0.9, 0.1, decay, False, False, count == 1)
+
+    def adam(p: Any, g: Any, state: Any, count: int) -> None:
+        kernels.adam_step(p, g, *state, 0.01, 0.9, 0.99, 1e-8, decay, False, True, count)
+
+    def adamw(p: Any, g: Any, state: Any, count: int) -> None:
+        kernels.adam_step(p, g, *state, None, 0.01, 0.9, 0.99, 1e-8, decay, True, False, count)
+
+    def rmsprop(p: Any, g: Any, state: Any, count: int) -> None:
+        kernels.rmsprop_step(p, g, *state, 0.01, 0.9, 1e-8, decay, 0.5, True, False)
+
+    for step, arrays, optimizer, options in (
+        (sgd, 1, torch.optim.SGD, {"momentum": 0.9, "dampening": 0.1}),
+        (adam, 3, torch.optim.Adam, {"betas": (0.9, 0.99), "amsgrad": True, "maximize": True}),
+        (adamw, 2, torch.optim.AdamW, {"betas": (0.9, 0.99)}),
+        (rmsprop, 3, torch.optim.RMSprop, {"alpha": 0.9, "momentum": 0.5, "centered": True}),
+    ):
+        np.testing.assert_allclose(mine(step, arrays), theirs(optimizer, **options), rtol=2e-6, atol=2e-6)
+
+
+# Loading
+
+
+def python(code: str) -> str:
+    """What a new interpreter prints."""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.strip()
+
+
+def test_importing_starts_neither_numba_nor_cupy() -> None:
+    loaded = "print([name for name in ('numba', 'cupy') if name in sys.modules])"
+    assert python(f"import sys, ddpnet, ddpnet.kernels; {loaded}") == "[]"
+
+
+def test_kernels_work_where_no_cache_is_writable() -> None:
+    code = """
+import numba.core.caching, numpy
+for place in numba.core.caching.CacheImpl._locator_classes:
+    place.from_function = classmethod(lambda *arguments: None)
+from ddpnet.kernels import kernels_for
+g = numpy.ones(2)
+print(kernels_for(g).relu_backward(g, numpy.array([0.0, 1.0])))
+"""
+    assert python(code) == "[0. 1.]"
 
 
 # One interface

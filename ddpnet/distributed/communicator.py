@@ -29,9 +29,17 @@ class Communicator(ABC):
     def broadcast(self, array: np.ndarray, root: int) -> None:
         """Fill `array` on every rank with that of `root`."""
 
-    @abstractmethod
     def barrier(self) -> None:
-        """Return when every rank has come here."""
+        """Return when every rank has come here.
+
+        In round k each hears from the rank 2^k before it, which has then heard of the 2^k ranks before itself.
+        """
+        distance = 1
+        while distance < self.size:
+            word = np.zeros(1, np.uint8)
+            ahead, behind = (self.rank + distance) % self.size, (self.rank - distance) % self.size
+            self.exchange([(ahead, word)], [(behind, word.copy())])
+            distance *= 2
 
     def broadcast_text(self, text: str, root: int) -> str:
         """The text of `root`; what other ranks pass does not count."""

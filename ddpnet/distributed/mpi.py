@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
@@ -18,6 +20,8 @@ from ddpnet.errors import InputError
 NO_MPI = (
     "no MPI library was found, which more than one rank needs: pip install 'ddpnet[mpich]', or load your cluster's MPI"
 )
+
+_POLL_SECONDS = 0.01
 
 
 def load() -> Any:
@@ -41,6 +45,7 @@ class MPICommunicator(Communicator):
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         _check_size(self.size)
         _end_all_ranks_on_an_exception(self._mpi, self.rank, self.size)
+        atexit.register(self._leave)
 
     def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         """All messages at once, without order among different peers."""
@@ -52,17 +57,29 @@ class MPICommunicator(Communicator):
         """Fill `array` on every rank with that of `root`."""
         self._comm.Bcast(as_bytes(array), root=root)
 
-    def barrier(self) -> None:
-        """Return when every rank has come here."""
-        self._comm.Barrier()
+    def _leave(self) -> None:
+        """At the end of the process, wait for the others, and end the job if one of them waits for this rank.
+
+        MPI would wait, too, but for ever: a rank that has left early never answers. A rank that goes on by itself, to
+        save for example, sends nothing, and is given its time.
+        """
+        if not self._mpi.Is_initialized() or self._mpi.Is_finalized():
+            return
+        everybody, status = self._comm.Ibarrier(), self._mpi.Status()
+        while not everybody.Test():
+            if self._comm.Iprobe(status=status):
+                sys.stdout.flush()
+                sys.stderr.write(
+                    f"rank {self.rank} of {self.size} has come to its end, but rank {status.Get_source()} waits for it "
+                    "in a collective: all ranks have to make the same calls; look for a loop or an exit that differs\n"
+                )
+                sys.stderr.flush()
+                self._mpi.COMM_WORLD.Abort(1)
+            time.sleep(_POLL_SECONDS)
 
     def library(self) -> str:
         """Name and version of the MPI library."""
         return str(self._mpi.Get_library_version()).splitlines()[0].strip("\0 ")
-
-    def close(self) -> None:
-        """Free the communicator; MPI itself ends with the process."""
-        self._comm.Free()
 
 
 def _check_size(size: int) -> None:

@@ -27,6 +27,3 @@ class SoloCommunicator(Communicator):
         """The array is there already; ValueError for a root other than 0."""
         if root != 0:
             raise ValueError(f"broadcast: expected root 0 in a world of one, got {root}")
-
-    def barrier(self) -> None:
-        """Everybody is here."""

@@ -20,10 +20,9 @@ class _World:
 
     def __init__(self, size: int, timeout: float, fault: Fault | None) -> None:
         self.size, self.timeout, self.fault = size, timeout, fault
-        self.mail: dict[tuple[int, int], queue.SimpleQueue[np.ndarray]] = {
+        self.mail: dict[tuple[int, int], queue.SimpleQueue[np.ndarray | None]] = {
             (sender, receiver): queue.SimpleQueue() for sender in range(size) for receiver in range(size)
         }
-        self.barrier = threading.Barrier(size, timeout=timeout)
 
 
 class ThreadCommunicator(Communicator):
@@ -47,6 +46,8 @@ class ThreadCommunicator(Communicator):
                 raise TimeoutError(
                     f"rank {self.rank} of {self.size}: nothing came from rank {peer} in {world.timeout} s"
                 ) from None
+            if came is None:
+                raise TimeoutError(f"rank {self.rank} of {self.size}: rank {peer} has failed")
             if came.nbytes != array.nbytes:
                 raise ValueError(f"rank {self.rank}: expected {array.nbytes} bytes from rank {peer}, got {came.nbytes}")
             array[...] = came.reshape(array.shape)
@@ -56,10 +57,6 @@ class ThreadCommunicator(Communicator):
         peers = [peer for peer in range(self.size) if peer != root]
         mine = self.rank == root
         self.exchange([(peer, array) for peer in peers] if mine else [], [] if mine else [(root, array)])
-
-    def barrier(self) -> None:
-        """Return when every rank has come here; threading.BrokenBarrierError if one does not come in time."""
-        self._world.barrier.wait()
 
 
 def run_threads(
@@ -71,7 +68,7 @@ def run_threads(
 ) -> list[Any]:
     """Call `function(communicator)` on `size` threads; their results by rank.
 
-    The first exception, by rank, of those that are not mere consequences (time-outs, broken barriers) is raised.
+    The first exception, by rank, that is not a time-out is raised: those are mere consequences of others.
     """
     world = _World(size, timeout, fault)
     results: list[Any] = [None] * size
@@ -82,7 +79,8 @@ def run_threads(
             results[rank] = function(ThreadCommunicator(world, rank))
         except BaseException as error:
             errors[rank] = error
-            world.barrier.abort()
+            for peer in range(size):
+                world.mail[rank, peer].put(None)  # nothing else will come
 
     threads = [threading.Thread(target=run, args=(rank,), name=f"rank {rank}") for rank in range(size)]
     for thread in threads:
@@ -90,7 +88,7 @@ def run_threads(
     for thread in threads:
         thread.join()
     raised = [error for error in errors if error is not None]
-    causes = [error for error in raised if not isinstance(error, TimeoutError | threading.BrokenBarrierError)]
+    causes = [error for error in raised if not isinstance(error, TimeoutError)]
     if raised:
         raise (causes or raised)[0]
     return results

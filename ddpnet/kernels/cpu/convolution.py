@@ -2,7 +2,13 @@
 
 With stride 1, the samples that a weight meets lie in the flattened image at one fixed distance from the outputs. So a
 row of the unfolded matrix is one contiguous copy of the (padded) image, and a column that falls between two image rows
-is computed for nothing and never read: a copy of long runs is five times faster than one of short rows.
+is computed for nothing and never read: a copy of long runs is five times faster than one of short rows. (Exact columns,
+cut row by row first, were tried: up to 27 % less to multiply, and LeNet slower; and at 32x32 rows exactly 4 KiB apart
+alias in the cache, which halves the speed of the product.)
+
+The unfolded matrices of a block are (P, C * KH * KW, M, columns): P products, each over the columns of M images. Small
+products are made image by image, which OpenBLAS does without packing its operands; large ones over all images of the
+block at once, since the columns of one 4x4 image are too few to be worth reading the weights for.
 """
 
 from __future__ import annotations
@@ -20,6 +26,15 @@ from ddpnet.kernels.precision import through_float32
 
 BLOCK_BYTES = 512 * 1024
 """Of the unfolded matrix: half of a 1 MiB L2 cache; 256 KiB and 1 MiB are 5 to 10 % slower on LeNet."""
+
+SMALL_PRODUCT = 1_000_000
+"""Multiplications up to which OpenBLAS's AVX-512 kernels work without packing; more go over several images at once."""
+
+JOINED_COLUMNS = 256
+"""Of a joined product at least, where there are enough images; 512 channels of 4x4: 62 GFLOP/s with 22, 93 with 176."""
+
+SMALL_WEIGHTS = 2**17
+"""Elements up to which the weights' gradient is faster computed transposed: a quarter less time at 64 channels."""
 
 
 class _Workspace(threading.local):
@@ -41,7 +56,7 @@ _workspace = _Workspace()
 
 
 class _Window(NamedTuple):
-    """How the kernel goes over an image."""
+    """How the kernel goes over an image, and how the unfolded matrix is laid out."""
 
     kernel: Pair
     stride: Pair
@@ -49,26 +64,55 @@ class _Window(NamedTuple):
     dilation: Pair
     size: Pair
     padded: Pair
+    groups: int
+    runs: bool
+    joined: bool
 
     @property
-    def run(self) -> int:
-        """Columns of the unfolded matrix for an image: at stride 1 with those between the rows."""
-        if self.stride != (1, 1):
-            return self.size[0] * self.size[1]
-        return (self.size[0] - 1) * self.padded[1] + self.size[1]
+    def row_length(self) -> int:
+        """Distance in the unfolded matrix from an output to the one below it."""
+        return self.padded[1] if self.runs else self.size[1]
+
+    @property
+    def columns(self) -> int:
+        """Of the unfolded matrix for an image: with runs also those between the rows."""
+        return (self.size[0] - 1) * self.row_length + self.size[1]
 
 
-def _window(x: Any, w: Any, stride: Pair, padding: Pair, dilation: Pair) -> _Window:
+def _window(x: Any, w: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int, runs: bool = True) -> _Window:
+    """From the shapes of x and w; `runs` asks for long runs, which only stride 1 allows."""
     padded = x[2] + 2 * padding[0], x[3] + 2 * padding[1]
     height, width = (convolved_extent(*along) for along in zip(x[2:], w[2:], stride, padding, dilation, strict=True))
-    return _Window((w[2], w[3]), stride, padding, dilation, (height, width), padded)
+    runs = runs and stride == (1, 1)
+    window = _Window((w[2], w[3]), stride, padding, dilation, (height, width), padded, groups, runs, joined=False)
+    return window._replace(joined=math.prod(w) // groups * window.columns > SMALL_PRODUCT)
 
 
-def _blocks(images: int, rows: int, window: _Window, itemsize: int) -> Iterator[slice]:
-    """Ranges of images whose unfolded matrix is of BLOCK_BYTES at most, or of one image."""
-    at_once = max(1, BLOCK_BYTES // max(1, rows * window.run * itemsize))
-    for start in range(0, images, at_once):
-        yield slice(start, min(start + at_once, images))
+def _blocks(x: np.ndarray, window: _Window) -> Iterator[slice]:
+    """Ranges of images whose unfolded matrix is of BLOCK_BYTES at most, or whose columns are just enough."""
+    rows = x.shape[1] * math.prod(window.kernel)
+    at_once = max(1, BLOCK_BYTES // max(1, rows * window.columns * x.itemsize))
+    if window.joined:
+        at_once = max(at_once, -(-JOINED_COLUMNS // window.columns))
+    for start in range(0, len(x), at_once):
+        yield slice(start, min(start + at_once, len(x)))
+
+
+def _columns(name: str, rows: int, count: int, window: _Window, dtype: Any) -> np.ndarray:
+    """Workspace for `rows` over the columns of `count` images: (P, rows, M, columns) with P * M = count."""
+    products, images = (1, count) if window.joined else (count, 1)
+    return _workspace.take(name, (products, rows, images, window.columns), dtype)
+
+
+def _matrices(columns: np.ndarray, window: _Window) -> np.ndarray:
+    """(P, rows, M, columns) as P matrices for each group, (P, groups, rows / groups, M * columns)."""
+    products, rows, images, width = columns.shape
+    return columns.reshape(products, window.groups, rows // window.groups, images * width)
+
+
+def _weights(w: np.ndarray, groups: int) -> np.ndarray:
+    """A matrix for each group: (groups, O / groups, C / groups * KH * KW)."""
+    return np.ascontiguousarray(w).reshape(groups, len(w) // groups, math.prod(w.shape[1:]))
 
 
 @through_float32
@@ -82,16 +126,15 @@ def conv2d_forward(
     groups: int,
 ) -> np.ndarray:
     """x (N, C, H, W), w (O, C / groups, KH, KW), b (O,) or None to y (N, O, OH, OW)."""
-    window = _window(x.shape, w.shape, stride, padding, dilation)
+    window = _window(x.shape, w.shape, stride, padding, dilation, groups)
     y = np.empty((len(x), len(w), *window.size), x.dtype)
     bias = np.zeros(len(w), x.dtype) if b is None else b
-    for inputs, outputs in _groups(x.shape[1], len(w), groups):
-        weights = np.ascontiguousarray(w[outputs]).reshape(outputs.stop - outputs.start, -1)
-        for block in _blocks(len(x), weights.shape[1], window, x.itemsize):
-            unfolded = _unfold(x[block, inputs], window)
-            wide = _workspace.take("wide", (len(unfolded), len(weights), window.run), x.dtype)
-            np.matmul(weights, unfolded, out=wide)
-            _narrow_with_bias(wide, bias[outputs], y[block, outputs], _row_length(window))
+    weights = _weights(w, groups)
+    for block in _blocks(x, window):
+        unfolded = _unfold(x[block], window)
+        wide = _columns("wide", len(w), len(x[block]), window, x.dtype)
+        np.matmul(weights, _matrices(unfolded, window), out=_matrices(wide, window))
+        _narrow_with_bias(wide, bias, y[block], window.row_length)
     return y
 
 
@@ -107,48 +150,58 @@ def conv2d_backward(
     needs: tuple[bool, bool, bool],
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """From the gradient g (N, O, OH, OW) to those of x, w and b; None for what is not needed."""
-    window = _window(x.shape, w.shape, stride, padding, dilation)
-    dx = np.empty(x.shape, x.dtype) if needs[0] else None
-    dw = np.zeros(w.shape, w.dtype) if needs[1] else None
-    for inputs, outputs in _groups(x.shape[1], len(w), groups):
-        weights = np.ascontiguousarray(w[outputs]).reshape(outputs.stop - outputs.start, -1)
-        for block in _blocks(len(x), weights.shape[1], window, x.itemsize):
-            count = block.stop - block.start
-            wide = _workspace.take("wide", (count, window.run, len(weights)), x.dtype)
-            _widen(g[block, outputs], wide, _row_length(window))
-            if dw is not None:
-                products = _unfold(x[block, inputs], window) @ wide
-                dw[outputs] += products.sum(axis=0).T.reshape(dw[outputs].shape)
-            if dx is not None:
-                unfolded = _workspace.take("unfolded", (count, weights.shape[1], window.run), x.dtype)
-                np.matmul(weights.T, wide.transpose(0, 2, 1), out=unfolded)
-                _fold(unfolded, dx[block, inputs], window)
+    window = _window(x.shape, w.shape, stride, padding, dilation, groups)
+    dx, dw = _backward(g, x, w, window, needs)
+    if window.runs and not (_finite(dw) and (dx is None or _finite(w))):
+        # A zero between the rows times an infinity or a NaN: only exact columns keep it to what it belongs to.
+        window = _window(x.shape, w.shape, stride, padding, dilation, groups, runs=False)
+        dx, dw = _backward(g, x, w, window, needs)
     return dx, dw, g.sum(axis=(0, 2, 3)) if needs[2] else None
 
 
-def _groups(channels: int, outputs: int, groups: int) -> Iterator[tuple[slice, slice]]:
-    """The input and the output channels of each group."""
-    c, o = channels // groups, outputs // groups
-    for group in range(groups):
-        yield slice(group * c, group * c + c), slice(group * o, group * o + o)
+def _finite(array: np.ndarray | None) -> bool:
+    return array is None or bool(np.isfinite(array).all())
 
 
-def _row_length(window: _Window) -> int:
-    """Distance in the unfolded matrix from an output to the one below it."""
-    return window.padded[1] if window.stride == (1, 1) else window.size[1]
+def _backward(
+    g: np.ndarray, x: np.ndarray, w: np.ndarray, window: _Window, needs: tuple[bool, bool, bool]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The gradients of x and w."""
+    weights = _weights(w, window.groups)
+    dx = np.empty(x.shape, x.dtype) if needs[0] else None
+    dw = np.zeros(weights.shape, w.dtype) if needs[1] else None
+    for block in _blocks(x, window) if needs[0] or needs[1] else ():
+        wide = _columns("wide", len(w), len(x[block]), window, x.dtype)
+        _widen(g[block], wide, window.row_length)
+        if dw is not None:
+            _add_products(_matrices(wide, window), _matrices(_unfold(x[block], window), window), dw)
+        if dx is not None:
+            rows = x.shape[1] * math.prod(window.kernel)
+            unfolded = _columns("unfolded", rows, len(x[block]), window, x.dtype)
+            np.matmul(weights.transpose(0, 2, 1), _matrices(wide, window), out=_matrices(unfolded, window))
+            _fold(unfolded, dx[block], window)
+    return dx, None if dw is None else dw.reshape(w.shape)
+
+
+def _add_products(wide: np.ndarray, unfolded: np.ndarray, dw: np.ndarray) -> None:
+    """Add the products wide @ unfolded.T to dw (groups, O / groups, C / groups * KH * KW)."""
+    if dw.size <= SMALL_WEIGHTS:
+        dw += np.matmul(unfolded, wide.transpose(0, 1, 3, 2)).sum(axis=0).transpose(0, 2, 1)
+    else:
+        for product in np.matmul(wide, unfolded.transpose(0, 1, 3, 2)):
+            dw += product
 
 
 def _unfold(x: np.ndarray, window: _Window) -> np.ndarray:
-    """(N, C * KH * KW, run): for each image and weight, the samples that the weight meets."""
+    """(P, C * KH * KW, M, columns): for each weight, the samples that it meets."""
     count, channels = x.shape[:2]
     if window.padding == (0, 0) and x.flags.c_contiguous:
         padded = x
     else:
         padded = _workspace.take("padded", (count, channels, *window.padded), x.dtype)
         _pad(x, padded, *window.padding)
-    rows = channels * window.kernel[0] * window.kernel[1]
-    unfolded = _workspace.take("unfolded", (count, rows, window.run), x.dtype)
-    if window.stride == (1, 1):
+    unfolded = _columns("unfolded", channels * math.prod(window.kernel), count, window, x.dtype)
+    if window.runs:
         _copy_runs(padded.reshape(count, channels, -1), unfolded, *window.kernel, *window.dilation, window.padded[1])
     else:
         _gather(padded, unfolded, *window.kernel, *window.stride, *window.dilation, *window.size)
@@ -157,15 +210,17 @@ def _unfold(x: np.ndarray, window: _Window) -> np.ndarray:
 
 def _fold(unfolded: np.ndarray, dx: np.ndarray, window: _Window) -> None:
     """Add every column of the unfolded gradient to where its sample came from."""
-    padded = _workspace.take("padded", (*dx.shape[:2], *window.padded), dx.dtype)
+    in_place = window.padding == (0, 0)
+    padded = dx if in_place else _workspace.take("padded", (*dx.shape[:2], *window.padded), dx.dtype)
     padded[...] = 0
-    if window.stride == (1, 1):
+    if window.runs:
         flat = padded.reshape(*dx.shape[:2], -1)
         _add_runs(unfolded, flat, *window.kernel, *window.dilation, window.padded[1])
     else:
         _scatter(unfolded, padded, *window.kernel, *window.stride, *window.dilation, *window.size)
-    (top, left), (height, width) = window.padding, dx.shape[2:]
-    dx[...] = padded[:, :, top : top + height, left : left + width]
+    if not in_place:
+        (top, left), (height, width) = window.padding, dx.shape[2:]
+        dx[...] = padded[:, :, top : top + height, left : left + width]
 
 
 @compiled
@@ -181,27 +236,29 @@ def _pad(x, padded, top, left):
 
 @compiled
 def _copy_runs(x, unfolded, kh, kw, dh, dw, width):
-    run = unfolded.shape[2]
+    images, run = unfolded.shape[2:]
     for n in range(x.shape[0]):
+        product, image = n // images, n % images
         for c in range(x.shape[1]):
             for i in range(kh):
                 for j in range(kw):
                     start = i * dh * width + j * dw
                     source = x[n, c, start : start + run]
-                    target = unfolded[n, (c * kh + i) * kw + j]
+                    target = unfolded[product, (c * kh + i) * kw + j, image]
                     for k in range(run):
                         target[k] = source[k]
 
 
 @compiled
 def _add_runs(unfolded, x, kh, kw, dh, dw, width):
-    run = unfolded.shape[2]
+    images, run = unfolded.shape[2:]
     for n in range(x.shape[0]):
+        product, image = n // images, n % images
         for c in range(x.shape[1]):
             for i in range(kh):
                 for j in range(kw):
                     start = i * dh * width + j * dw
-                    source = unfolded[n, (c * kh + i) * kw + j]
+                    source = unfolded[product, (c * kh + i) * kw + j, image]
                     target = x[n, c, start : start + run]
                     for k in range(run):
                         target[k] += source[k]
@@ -209,11 +266,13 @@ def _add_runs(unfolded, x, kh, kw, dh, dw, width):
 
 @compiled
 def _gather(x, unfolded, kh, kw, sh, sw, dh, dw, oh, ow):
+    images = unfolded.shape[2]
     for n in range(x.shape[0]):
+        product, image = n // images, n % images
         for c in range(x.shape[1]):
             for i in range(kh):
                 for j in range(kw):
-                    out = unfolded[n, (c * kh + i) * kw + j]
+                    out = unfolded[product, (c * kh + i) * kw + j, image]
                     for row in range(oh):
                         line = x[n, c, row * sh + i * dh]
                         for col in range(ow):
@@ -222,11 +281,13 @@ def _gather(x, unfolded, kh, kw, sh, sw, dh, dw, oh, ow):
 
 @compiled
 def _scatter(unfolded, x, kh, kw, sh, sw, dh, dw, oh, ow):
+    images = unfolded.shape[2]
     for n in range(x.shape[0]):
+        product, image = n // images, n % images
         for c in range(x.shape[1]):
             for i in range(kh):
                 for j in range(kw):
-                    source = unfolded[n, (c * kh + i) * kw + j]
+                    source = unfolded[product, (c * kh + i) * kw + j, image]
                     for row in range(oh):
                         line = x[n, c, row * sh + i * dh]
                         for col in range(ow):
@@ -235,13 +296,14 @@ def _scatter(unfolded, x, kh, kw, sh, sw, dh, dw, oh, ow):
 
 @compiled
 def _narrow_with_bias(wide, bias, y, row_length):
-    """The wanted columns of (N, O, run) as (N, O, OH, OW), with the bias added."""
-    width = y.shape[3]
+    """The wanted columns of (P, O, M, columns) as (N, O, OH, OW), with the bias added."""
+    images, width = wide.shape[2], y.shape[3]
     for n in range(y.shape[0]):
         for o in range(y.shape[1]):
             b = bias[o]
+            line = wide[n // images, o, n % images]
             for row in range(y.shape[2]):
-                source = wide[n, o, row * row_length : row * row_length + width]
+                source = line[row * row_length : row * row_length + width]
                 target = y[n, o, row]
                 for k in range(width):
                     target[k] = source[k] + b
@@ -249,15 +311,16 @@ def _narrow_with_bias(wide, bias, y, row_length):
 
 @compiled
 def _widen(g, wide, row_length):
-    """(N, O, OH, OW) as (N, run, O), the order that both products read fastest, with zeros between the rows."""
-    outputs, rows, width = g.shape[1:]
+    """(N, O, OH, OW) as (P, O, M, columns), with zeros between the rows."""
+    images, width = wide.shape[2], g.shape[3]
     zero = g.dtype.type(0)
     for n in range(g.shape[0]):
-        for row in range(rows):
-            target = wide[n, row * row_length : (row + 1) * row_length]
-            for k in range(width):
-                for o in range(outputs):
-                    target[k, o] = g[n, o, row, k]
-            for k in range(width, len(target)):
-                for o in range(outputs):
-                    target[k, o] = zero
+        for o in range(g.shape[1]):
+            line = wide[n // images, o, n % images]
+            for row in range(g.shape[2]):
+                source = g[n, o, row]
+                target = line[row * row_length : (row + 1) * row_length]
+                for k in range(width):
+                    target[k] = source[k]
+                for k in range(width, target.size):
+                    target[k] = zero

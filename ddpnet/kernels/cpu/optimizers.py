@@ -1,4 +1,7 @@
-"""Steps of optimizers: one parameter, in place, in one pass over memory."""
+"""Steps of optimizers: one parameter, in place, in one pass over memory.
+
+The arrays that change must be C-contiguous (ValueError); the gradient is made so.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from ddpnet.kernels.precision import in_place_through_float32
 
 
 def _flat(array: np.ndarray | None, like: np.ndarray) -> np.ndarray:
-    """One dimension over the same memory; an empty array for what is not used."""
-    return np.empty(0, like.dtype) if array is None else array.reshape(-1)
+    """One dimension over the same memory, never a copy; an empty array for what is not used."""
+    return np.empty(0, like.dtype) if array is None else array.reshape(-1, copy=False)
 
 
 @in_place_through_float32
@@ -32,10 +35,12 @@ def sgd_step(
     number = p.dtype.type
     keep, take = (number(0), number(1)) if first else (number(momentum), number(1 - dampening))
     sign = number(-1 if maximize else 1)
-    flat = p.reshape(-1), g.reshape(-1), _flat(buf, p)
+    flat = _flat(p, p), g.reshape(-1), _flat(buf, p)
     if buf is None:
         _sgd(*flat[:2], number(lr), number(weight_decay), sign)
     else:
+        if first:
+            buf[...] = 0  # whatever it holds: 0 times a NaN is NaN
         _sgd_momentum(*flat, number(lr), number(momentum), keep, take, number(weight_decay), nesterov, sign)
 
 
@@ -76,11 +81,11 @@ def adam_step(
     root = 1 / math.sqrt(1 - beta2**step)
     shrink, join = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     factors = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, shrink, join, -1.0 if maximize else 1.0)
-    flat = p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1)
+    flat = _flat(p, p), g.reshape(-1), _flat(m, p), _flat(v, p)
     if vmax is None:
         _adam(*flat, *map(number, factors))
     else:
-        _amsgrad(*flat, vmax.reshape(-1), *map(number, factors))
+        _amsgrad(*flat, _flat(vmax, p), *map(number, factors))
 
 
 @compiled
@@ -100,7 +105,7 @@ def _amsgrad(p, g, m, v, vmax, rate, root, b1, a1, b2, a2, eps, shrink, join, si
         d = sign * g[i] + join * value
         m[i] = b1 * m[i] + a1 * d
         v[i] = b2 * v[i] + a2 * d * d
-        vmax[i] = max(vmax[i], v[i])
+        vmax[i] = np.maximum(vmax[i], v[i])  # which keeps a NaN
         p[i] = value - rate * m[i] / (np.sqrt(vmax[i]) * root + eps)
 
 
@@ -122,7 +127,7 @@ def rmsprop_step(
     """RMSprop; `buf` (None without momentum), `avg` (None unless centred)."""
     number = p.dtype.type
     factors = (lr, alpha, 1 - alpha, eps, weight_decay, momentum, -1.0 if maximize else 1.0)
-    flat = p.reshape(-1), g.reshape(-1), v.reshape(-1), _flat(buf, p), _flat(avg, p)
+    flat = _flat(p, p), g.reshape(-1), _flat(v, p), _flat(buf, p), _flat(avg, p)
     _rmsprop(*flat, *map(number, factors), buf is not None, centered)
 
 

@@ -13,8 +13,8 @@ from ddpnet.kernels.precision import through_float32
 def max_pool2d_forward(
     x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The maxima (N, C, OH, OW), and their places in the flattened (H, W) plane as int32; the first of equals, a NaN
-    before all."""
+    """The maxima (N, C, OH, OW), and their places in the flattened (H, W) plane as int32: the first of equals, the last
+    NaN before all, -1 where a window has nothing but padding."""
     n, c, h, w = x.shape
     size = [pooled_extent(*along, ceil_mode) for along in zip((h, w), kernel, stride, padding, dilation, strict=True)]
     y = np.empty((n, c, *size), x.dtype)
@@ -42,10 +42,10 @@ def _max_of_four(x, y, places):
                 if other > best or other != other:
                     best, place = other, at + np.int32(1)
                 other = lower[2 * col]
-                if (other > best or other != other) and best == best:
+                if other > best or other != other:
                     best, place = other, at + width
                 other = lower[2 * col + 1]
-                if (other > best or other != other) and best == best:
+                if other > best or other != other:
                     best, place = other, at + width + np.int32(1)
                 out[col], where[col] = best, place
 
@@ -66,14 +66,14 @@ def _max_of_windows(x, y, places, kh, kw, sh, sw, ph, pw, dh, dw):
                         if c < 0 or c >= width:
                             continue
                         value = x[plane, r, c]
-                        if place < 0 or ((value > best or value != value) and best == best):
+                        if place < 0 or value > best or value != value:
                             best, place = value, r * width + c
                 y[plane, row, col], places[plane, row, col] = best, place
 
 
 @through_float32
 def max_pool2d_backward(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`."""
+    """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`, except at -1."""
     n, c, h, w = shape
     dx = np.zeros(shape, g.dtype)
     outputs = g.shape[2] * g.shape[3]
@@ -86,7 +86,8 @@ def _scatter(g, places, dx):
     for plane in range(g.shape[0]):
         out = dx[plane]
         for i in range(g.shape[1]):
-            out[np.uint32(places[plane, i])] += g[plane, i]
+            if places[plane, i] >= 0:
+                out[np.uint32(places[plane, i])] += g[plane, i]
 
 
 @through_float32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,7 +44,7 @@ def conv2d_backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """From the gradient g (N, O, OH, OW) to those of x, w and b; None for what is not needed."""
     window = (*g.shape[2:], *w.shape[2:], *stride, *padding, *dilation)
-    rows = g.reshape(len(g), len(w), -1)
+    rows = g.reshape(len(g), len(w), math.prod(g.shape[2:]))  # not -1, which an empty batch leaves open
     dx = cupy.empty_like(x) if needs[0] else None
     dw = cupy.empty_like(w) if needs[1] else None
     for inputs, outputs in _groups(x.shape[1], len(w), groups):

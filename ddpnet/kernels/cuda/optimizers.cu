@@ -21,7 +21,8 @@ extern "C" __global__ void adam(real *p, const real *g, real *m, real *v, real *
         m[i] = b1 * m[i] + a1 * d;
         v[i] = b2 * v[i] + a2 * d * d;
         real spread = v[i];
-        if (vmax) spread = vmax[i] = vmax[i] > spread ? vmax[i] : spread;
+        // A NaN on either side stays.
+        if (vmax) spread = vmax[i] = vmax[i] > spread || vmax[i] != vmax[i] ? vmax[i] : spread;
         p[i] = value - rate * m[i] / (sqrt(spread) * root + eps);
     }
 }

@@ -1,10 +1,14 @@
-"""Steps of optimizers: one parameter, in place, in one pass over memory."""
+"""Steps of optimizers: one parameter, in place, in one pass over memory.
+
+The arrays that change must be C-contiguous (ValueError); the gradient is made so.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import cupy
 import numpy as np
 
 from ddpnet.kernels.cuda.source import launch
@@ -32,6 +36,9 @@ def sgd_step(
     first: bool,
 ) -> None:
     """SGD; `buf` (None without momentum) takes the gradient undampened at the first step."""
+    if first and buf is not None:
+        buf[...] = 0  # whatever it holds: 0 times a NaN is NaN
+    g = cupy.ascontiguousarray(g)
     keep, take = (0.0, 1.0) if first else (float(momentum), float(1 - dampening))
     factors = float(lr), float(momentum), keep, take, float(weight_decay), int(nesterov), -1.0 if maximize else 1.0
     launch("optimizers", "sgd", p.dtype, p.size, p, g, _pointer(buf), p.size, *factors)
@@ -58,6 +65,7 @@ def adam_step(
     root = 1 / math.sqrt(1 - beta2**step)
     shrink, join = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     factors = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, shrink, join, -1.0 if maximize else 1.0)
+    g = cupy.ascontiguousarray(g)
     launch("optimizers", "adam", p.dtype, p.size, p, g, m, v, _pointer(vmax), p.size, *map(float, factors))
 
 
@@ -78,5 +86,5 @@ def rmsprop_step(
 ) -> None:
     """RMSprop; `buf` (None without momentum), `avg` (None unless centred)."""
     factors = (lr, alpha, 1 - alpha, eps, weight_decay, momentum, -1.0 if maximize else 1.0)
-    arrays = p, g, v, _pointer(buf), _pointer(avg)
+    arrays = p, cupy.ascontiguousarray(g), v, _pointer(buf), _pointer(avg)
     launch("optimizers", "rmsprop", p.dtype, p.size, *arrays, p.size, *map(float, factors))

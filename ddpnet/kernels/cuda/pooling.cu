@@ -12,8 +12,8 @@ extern "C" __global__ void max_pool2d_forward(const real *x, real *y, int *place
             for (int c = col * sw - pw, b = 0; b < kw; c += dw, ++b) {
                 if (r < 0 || r >= height || c < 0 || c >= width) continue;
                 const real value = plane[r * width + c];
-                // The first of equals; a NaN before all.
-                if (place < 0 || ((value > best || value != value) && best == best)) {
+                // The first of equals; the last NaN before all, as in PyTorch.
+                if (place < 0 || value > best || value != value) {
                     best = value;
                     place = r * width + c;
                 }
@@ -28,7 +28,8 @@ extern "C" __global__ void max_pool2d_backward(const real *g, const int *places,
                                                int inputs) {
     for (int plane = blockIdx.x * blockDim.x + threadIdx.x; plane < planes; plane += gridDim.x * blockDim.x) {
         const long long from = (long long)plane * outputs, to = (long long)plane * inputs;
-        for (int i = 0; i < outputs; ++i) dx[to + places[from + i]] += g[from + i];
+        for (int i = 0; i < outputs; ++i)
+            if (places[from + i] >= 0) dx[to + places[from + i]] += g[from + i];
     }
 }
 

@@ -17,8 +17,8 @@ Array = Any
 def max_pool2d_forward(
     x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[Array, Array]:
-    """The maxima (N, C, OH, OW), and their places in the flattened (H, W) plane as int32; the first of equals, a NaN
-    before all."""
+    """The maxima (N, C, OH, OW), and their places in the flattened (H, W) plane as int32: the first of equals, the last
+    NaN before all, -1 where a window has nothing but padding."""
     x = cupy.ascontiguousarray(x)
     n, c, h, w = x.shape
     size = [pooled_extent(*along, ceil_mode) for along in zip((h, w), kernel, stride, padding, dilation, strict=True)]
@@ -31,7 +31,7 @@ def max_pool2d_forward(
 
 @through_float32
 def max_pool2d_backward(g: Array, indices: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`."""
+    """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`, except at -1."""
     n, c, h, w = shape
     dx = cupy.zeros(shape, g.dtype)
     outputs = g.shape[2] * g.shape[3]
