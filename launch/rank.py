@@ -71,8 +71,10 @@ def _place() -> tuple[int, int]:
 
 
 def _fail(error: BaseException, script: bool) -> NoReturn:
+    from ddpnet.distributed.mpi import wait_if_a_consequence
     from ddpnet.errors import InputError
 
+    wait_if_a_consequence(error)
     told = isinstance(error, InputError) and not script
     rank, size = _place()
     if told:

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddpnet_launch.leftovers import remove_shared_memory
+
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
 DDPNET = (sys.executable, "-m", "ddpnet_launch")
 _MARK = "DDPNET_TEST"
@@ -59,7 +61,7 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """A command in a session of its own, as if no launcher had started us; at the end nothing of it runs any more."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
-    mark = uuid.uuid4().hex
+    mark, begun = uuid.uuid4().hex, time.time()
     process = subprocess.Popen(
         [str(word) for word in command],
         stdin=subprocess.DEVNULL,
@@ -75,6 +77,7 @@ def started(
         yield process
     finally:
         kill(process)
+        remove_shared_memory(begun)  # what mpirun leaves of a job that was aborted
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()

@@ -22,6 +22,7 @@ NO_MPI = (
 )
 
 _POLL_SECONDS = 0.01
+_CONSEQUENCE_SECONDS = 2.0
 
 
 def load() -> Any:
@@ -93,6 +94,15 @@ def _check_size(size: int) -> None:
         )
 
 
+def wait_if_a_consequence(error: BaseException) -> None:
+    """Before a rank reports an error of MPI: give the job time to end by itself.
+
+    Such an error mostly tells that another rank has died, of which its launcher knows more, and is about to end all.
+    """
+    if type(error).__module__.partition(".")[0] == "mpi4py":
+        time.sleep(_CONSEQUENCE_SECONDS)
+
+
 def _end_all_ranks_on_an_exception(mpi: Any, rank: int, size: int) -> None:
     """Without this, the other ranks would wait for ever for one that has raised."""
     before = sys.excepthook
@@ -101,6 +111,7 @@ def _end_all_ranks_on_an_exception(mpi: Any, rank: int, size: int) -> None:
         if not mpi.Is_initialized() or mpi.Is_finalized() or size == 1:
             before(kind, error, trace)
             return
+        wait_if_a_consequence(error)
         text = "".join(traceback.format_exception(kind, error, trace))
         sys.stdout.flush()
         sys.stderr.write(f"rank {rank} of {size} failed:\n{text}")
