@@ -14,13 +14,13 @@ block at once, since the columns of one 4x4 image are too few to be worth readin
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair, convolved_extent
 from ddpnet.kernels.precision import through_float32
 
@@ -35,24 +35,6 @@ JOINED_COLUMNS = 256
 
 SMALL_WEIGHTS = 2**17
 """Elements up to which the weights' gradient is faster computed transposed: a quarter less time at 64 channels."""
-
-
-class _Workspace(threading.local):
-    """Buffers that are used again in each call; each thread has its own, because threads may be ranks."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[tuple[str, Any], np.ndarray] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """An array with any content, valid until the name is taken again."""
-        size = math.prod(shape)
-        buffer = self._buffers.get((name, dtype))
-        if buffer is None or buffer.size < size:
-            buffer = self._buffers[name, dtype] = np.empty(size, dtype)
-        return buffer[:size].reshape(shape)
-
-
-_workspace = _Workspace()
 
 
 class _Window(NamedTuple):
@@ -101,7 +83,7 @@ def _blocks(x: np.ndarray, window: _Window) -> Iterator[slice]:
 def _columns(name: str, rows: int, count: int, window: _Window, dtype: Any) -> np.ndarray:
     """Workspace for `rows` over the columns of `count` images: (P, rows, M, columns) with P * M = count."""
     products, images = (1, count) if window.joined else (count, 1)
-    return _workspace.take(name, (products, rows, images, window.columns), dtype)
+    return workspace.take(name, (products, rows, images, window.columns), dtype)
 
 
 def _matrices(columns: np.ndarray, window: _Window) -> np.ndarray:
@@ -198,7 +180,7 @@ def _unfold(x: np.ndarray, window: _Window) -> np.ndarray:
     if window.padding == (0, 0) and x.flags.c_contiguous:
         padded = x
     else:
-        padded = _workspace.take("padded", (count, channels, *window.padded), x.dtype)
+        padded = workspace.take("padded", (count, channels, *window.padded), x.dtype)
         _pad(x, padded, *window.padding)
     unfolded = _columns("unfolded", channels * math.prod(window.kernel), count, window, x.dtype)
     if window.runs:
@@ -211,7 +193,7 @@ def _unfold(x: np.ndarray, window: _Window) -> np.ndarray:
 def _fold(unfolded: np.ndarray, dx: np.ndarray, window: _Window) -> None:
     """Add every column of the unfolded gradient to where its sample came from."""
     in_place = window.padding == (0, 0)
-    padded = dx if in_place else _workspace.take("padded", (*dx.shape[:2], *window.padded), dx.dtype)
+    padded = dx if in_place else workspace.take("padded", (*dx.shape[:2], *window.padded), dx.dtype)
     padded[...] = 0
     if window.runs:
         flat = padded.reshape(*dx.shape[:2], -1)
