@@ -21,17 +21,24 @@ class Purpose(IntEnum):
     """What a stream is for: streams of different purpose are independent at equal (seed, step, shard, call)."""
 
     DRAW = 0
-    """`rand`, `randn`, dropout, initial weights: whatever draws from a `Generator`."""
+    """Whatever draws from a `Generator`, one call after the other: `rand`, `randn`, initial weights."""
     ORDER = 1
     """The order in which an epoch visits the samples."""
+    SHARD = 2
+    """What is drawn while a shard of a step is computed: dropout."""
+
+
+State = tuple[int, Purpose, int, int, int]
+"""A place in the sequence of a seed: (seed, purpose, step, shard, call)."""
 
 
 def stream(
     seed: int, purpose: Purpose = Purpose.DRAW, *, step: int = 0, shard: int = 0, call: int = 0
 ) -> np.random.Generator:
     """The NumPy generator at one place of the seed's sequence."""
-    philox = np.random.Philox(counter=[0, call, shard, step], key=[seed % _WORD, int(purpose)])
-    return np.random.Generator(philox)
+    key = np.array([seed % _WORD, purpose], np.uint64)  # a list of large numbers would pass through floating point
+    counter = np.array([0, call, shard, step], np.uint64)
+    return np.random.Generator(np.random.Philox(counter=counter, key=key))
 
 
 def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
@@ -44,16 +51,11 @@ class Generator:
 
     def __init__(self, device: object = "cpu") -> None:
         self.device = device
-        self._seed = 0
-        self.step = 0
-        self.shard = 0
-        self.call = 0
+        self.set_state((0, Purpose.DRAW, 0, 0, 0))
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the sequence of `seed` from its beginning."""
-        self._seed = int(seed) % _WORD
-        self.step = self.shard = self.call = 0
-        return self
+        return self.set_state((int(seed) % _WORD, Purpose.DRAW, 0, 0, 0))
 
     def initial_seed(self) -> int:
         """The seed of this generator."""
@@ -66,24 +68,24 @@ class Generator:
 
     def draw(self) -> np.random.Generator:
         """The stream of the next call."""
-        rng = stream(self._seed, step=self.step, shard=self.shard, call=self.call)
+        rng = stream(self._seed, self._purpose, step=self.step, shard=self.shard, call=self.call)
         self.call += 1
         return rng
 
-    def get_state(self) -> tuple[int, int, int, int]:
-        """The place, as (seed, step, shard, call)."""
-        return (self._seed, self.step, self.shard, self.call)
+    def get_state(self) -> State:
+        """The place."""
+        return (self._seed, self._purpose, self.step, self.shard, self.call)
 
-    def set_state(self, state: tuple[int, int, int, int]) -> Generator:
+    def set_state(self, state: State) -> Generator:
         """Go back to a place that `get_state` gave."""
-        self._seed, self.step, self.shard, self.call = (int(word) for word in state)
+        self._seed, self._purpose, self.step, self.shard, self.call = state
         return self
 
     @contextmanager
     def at(self, *, step: int, shard: int) -> Iterator[None]:
         """Draw from the stream of one shard of one step, then go on where the caller was."""
         before = self.get_state()
-        self.step, self.shard, self.call = step, shard, 0
+        self.set_state((self._seed, Purpose.SHARD, step, shard, 0))
         try:
             yield
         finally:
@@ -120,11 +122,11 @@ def seed() -> int:
     return _default.generator.seed()
 
 
-def get_rng_state() -> tuple[int, int, int, int]:
+def get_rng_state() -> State:
     """The place of the default generator."""
     return _default.generator.get_state()
 
 
-def set_rng_state(state: tuple[int, int, int, int]) -> None:
+def set_rng_state(state: State) -> None:
     """Put the default generator where `get_rng_state` found it."""
     _default.generator.set_state(state)
