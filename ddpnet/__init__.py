@@ -37,6 +37,19 @@ from ddpnet.dtypes import (
     bool_ as bool,
 )
 from ddpnet.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
+from ddpnet.ops.comparison import (
+    allclose,
+    eq,
+    equal,
+    ge,
+    gt,
+    isfinite,
+    isnan,
+    le,
+    logical_not,
+    lt,
+    ne,
+)
 from ddpnet.ops.conversion import clone
 from ddpnet.ops.convolution import conv2d
 from ddpnet.ops.creation import (
@@ -65,24 +78,13 @@ from ddpnet.ops.creation import (
 from ddpnet.ops.elementwise import (
     abs,
     add,
-    allclose,
     clamp,
     div,
-    eq,
-    equal,
     exp,
-    ge,
-    gt,
-    isfinite,
-    isnan,
-    le,
     log,
-    logical_not,
-    lt,
     maximum,
     minimum,
     mul,
-    ne,
     neg,
     pow,
     sqrt,

@@ -2,6 +2,7 @@
 
 from ddpnet.ops import (
     activation,
+    comparison,
     convolution,
     creation,
     elementwise,
@@ -16,6 +17,7 @@ from ddpnet.ops import (
 
 __all__ = [
     "activation",
+    "comparison",
     "convolution",
     "creation",
     "elementwise",

@@ -1,10 +1,8 @@
-"""Element by element: arithmetic, powers, exponentials, comparisons, choices."""
+"""Element by element: arithmetic, powers, exponentials, choices."""
 
 from __future__ import annotations
 
 import operator as python
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -13,28 +11,8 @@ from ddpnet.ops.conversion import Number, Operand, floating, promoted, refuse
 from ddpnet.ops.creation import full
 from ddpnet.ops.inplace import inplace
 from ddpnet.ops.op import Op
+from ddpnet.ops.operators import operator, unrecorded
 from ddpnet.tensor import Tensor, method
-
-
-def operator(*names: str) -> Callable[[Any], Any]:
-    """Decorator: the function of two operands is these operators of Tensor, too; other types are not ours to add."""
-
-    def attach(function: Any) -> Any:
-        def forward_operator(self: Tensor, other: Any) -> Any:
-            return function(self, other) if isinstance(other, _OPERANDS) else NotImplemented
-
-        def reflected_operator(self: Tensor, other: Any) -> Any:
-            return function(other, self) if isinstance(other, _OPERANDS) else NotImplemented
-
-        for name in names:
-            setattr(Tensor, name, reflected_operator if name.startswith("__r") else forward_operator)
-        return function
-
-    return attach
-
-
-_OPERANDS = (Tensor, int, float, np.generic)
-Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]  # array * tensor is tensor.__rmul__, not an object array
 
 
 class Add(Op):
@@ -151,26 +129,14 @@ def neg(input: Tensor) -> Tensor:
 @method
 def floor_divide(input: Operand, other: Operand) -> Tensor:
     """input / other rounded towards minus infinity; no gradient."""
-    return _unrecorded(python.floordiv, input, other, "floor_divide", refused=0)
+    return unrecorded(python.floordiv, input, other, "floor_divide", refused=0)
 
 
 @operator("__mod__", "__rmod__")
 @method
 def remainder(input: Operand, other: Operand) -> Tensor:
     """The remainder of `floor_divide`; no gradient."""
-    return _unrecorded(python.mod, input, other, "remainder", refused=0)
-
-
-def _unrecorded(
-    compute: Callable[[Any, Any], Any], input: Operand, other: Operand, name: str, refused: int | None = None
-) -> Tensor:
-    """An operation without a gradient on two operands, in their common dtype."""
-    a, b = promoted(input, other)
-    refuse(refused, name, a, b)
-    try:
-        return Tensor(compute(*(x.array if isinstance(x, Tensor) else x for x in (a, b))))
-    except ValueError as error:  # NumPy's word for shapes that do not fit
-        raise RuntimeError(str(error)) from error
+    return unrecorded(python.mod, input, other, "remainder", refused=0)
 
 
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
@@ -348,75 +314,3 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
 def masked_fill(input: Tensor, mask: Tensor, value: Number) -> Tensor:
     """`value` where `mask` holds, else `input`."""
     return MaskedFill.apply(Tensor(~mask.array), *promoted(input, value))
-
-
-def _comparison(compare: Callable[[Any, Any], Any], name: str, *operators: str) -> Callable[..., Tensor]:
-    def comparison(input: Operand, other: Operand) -> Tensor:
-        return _unrecorded(compare, input, other, name)
-
-    comparison.__name__ = comparison.__qualname__ = name
-    comparison.__doc__ = f"bool: input {operators[0].strip('_')} other, element by element."
-    return operator(*operators)(method(comparison))
-
-
-eq = _comparison(python.eq, "eq", "__eq__")
-ne = _comparison(python.ne, "ne", "__ne__")
-lt = _comparison(python.lt, "lt", "__lt__")
-le = _comparison(python.le, "le", "__le__")
-gt = _comparison(python.gt, "gt", "__gt__")
-ge = _comparison(python.ge, "ge", "__ge__")
-
-
-@operator("__and__", "__rand__")
-@method
-def bitwise_and(input: Operand, other: Operand) -> Tensor:
-    """input & other, for integers and bools."""
-    return _unrecorded(python.and_, input, other, "bitwise_and", refused=2)
-
-
-@operator("__or__", "__ror__")
-@method
-def bitwise_or(input: Operand, other: Operand) -> Tensor:
-    """input | other, for integers and bools."""
-    return _unrecorded(python.or_, input, other, "bitwise_or", refused=2)
-
-
-@method
-def logical_not(input: Tensor) -> Tensor:
-    """bool: whether each element is zero."""
-    return Tensor(input.array == 0)
-
-
-@method
-def bitwise_not(input: Tensor) -> Tensor:
-    """~input, for integers and bools."""
-    return Tensor(~input.array)
-
-
-Tensor.__invert__ = bitwise_not  # type: ignore[method-assign]
-
-
-@method
-def isnan(input: Tensor) -> Tensor:
-    """bool: whether each element is not a number."""
-    return Tensor(input.array != input.array)
-
-
-@method
-def isfinite(input: Tensor) -> Tensor:
-    """bool: whether each element is neither infinite nor not a number."""
-    return Tensor(np.isfinite(input.array))
-
-
-@method
-def equal(input: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have the same shape and elements."""
-    return input.array.shape == other.array.shape and bool((input.array == other.array).all())
-
-
-@method
-def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-    """Whether |input - other| <= atol + rtol * |other| everywhere."""
-    if input.array.dtype != other.array.dtype:
-        raise RuntimeError(f"allclose: expected one dtype, got {input.dtype} and {other.dtype}")
-    return bool(np.allclose(input.array, other.array, rtol, atol, equal_nan))

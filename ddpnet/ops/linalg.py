@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ddpnet.backend import Array
-from ddpnet.ops.elementwise import operator
 from ddpnet.ops.op import Op
+from ddpnet.ops.operators import operator
 from ddpnet.tensor import Tensor, method
 
 
