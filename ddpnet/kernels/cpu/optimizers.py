@@ -5,10 +5,9 @@ The arrays that change must be C-contiguous (ValueError); the gradient is made s
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from ddpnet.kernels import adam
 from ddpnet.kernels.cpu.compiled import compiled
 from ddpnet.kernels.precision import in_place_through_float32
 
@@ -77,10 +76,7 @@ def adam_step(
 ) -> None:
     """Adam, or AdamW with `decoupled` weight decay; `vmax` (amsgrad) or None; `step` counts from 1."""
     number = p.dtype.type
-    rate = lr / (1 - beta1**step)
-    root = 1 / math.sqrt(1 - beta2**step)
-    shrink, join = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    factors = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, shrink, join, -1.0 if maximize else 1.0)
+    factors = adam.factors(lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step)
     flat = _flat(p, p), g.reshape(-1), _flat(m, p), _flat(v, p)
     if vmax is None:
         _adam(*flat, *map(number, factors))

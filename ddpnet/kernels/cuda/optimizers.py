@@ -5,12 +5,12 @@ The arrays that change must be C-contiguous (ValueError); the gradient is made s
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import cupy
 import numpy as np
 
+from ddpnet.kernels import adam
 from ddpnet.kernels.cuda.source import launch
 from ddpnet.kernels.precision import in_place_through_float32
 
@@ -61,10 +61,7 @@ def adam_step(
     step: int,
 ) -> None:
     """Adam, or AdamW with `decoupled` weight decay; `vmax` (amsgrad) or None; `step` counts from 1."""
-    rate = lr / (1 - beta1**step)
-    root = 1 / math.sqrt(1 - beta2**step)
-    shrink, join = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    factors = (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, shrink, join, -1.0 if maximize else 1.0)
+    factors = adam.factors(lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step)
     g = cupy.ascontiguousarray(g)
     launch("optimizers", "adam", p.dtype, p.size, p, g, m, v, _pointer(vmax), p.size, *map(float, factors))
 
