@@ -112,6 +112,13 @@ def test_cosine_schedule_resumes(folder: Path, tmp_path: Path) -> None:
     assert not resumed.notes
 
 
+def test_a_cosine_schedule_keeps_its_length(folder: Path, tmp_path: Path) -> None:
+    """Beyond its end the learning rate would rise again."""
+    run(Settings(data=str(folder), schedule="cosine", steps=4, out=tmp_path / "run"), 1)
+    with pytest.raises(InputError, match="cosine schedule ends at step 4, and cannot be made to end at 6"):
+        preflight(Settings(resume=tmp_path / "run", steps=6), frozenset({"resume", "steps"}))
+
+
 def test_keep_leaves_the_newest(folder: Path, tmp_path: Path) -> None:
     run(Settings(data=str(folder), steps=6, checkpoint_every=1, keep=2, out=tmp_path / "run"), 1)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["step-00000005", "step-00000006"]

@@ -33,7 +33,13 @@ def preflight(settings: Settings, given: frozenset[str] = frozenset()) -> Settin
         raise InputError(f"batch: expected at most the {len(prepared.train)} training images, got {settings.batch}")
     if saved is not None:
         load_model(prepared.model, saved)
-        total = settings.total_steps(-(-len(prepared.train) // settings.batch))
+        per_epoch = -(-len(prepared.train) // settings.batch)
+        total, planned = settings.total_steps(per_epoch), Settings.from_dict(saved.settings).total_steps(per_epoch)
+        if settings.schedule == "cosine" and total != planned:
+            raise InputError(
+                f"{saved.path}: the run's cosine schedule ends at step {planned}, and cannot be made to end at {total}"
+                ": leave --steps and --epochs out, or start a new run"
+            )
         if saved.step >= total:
             raise InputError(
                 f"{saved.path}: the run is at step {saved.step} of {total} and has ended; to go on, give more --steps "
