@@ -14,22 +14,29 @@ Array = Any
 
 
 class Device:
-    """Where an array lives: `Device("cpu")`, `Device("cuda")` or `Device("cuda:1")` (`torch.device`)."""
+    """Where an array lives: `Device("cpu")`, `Device("cuda:1")`, `Device("cuda", 1)`, `Device(1)`."""
 
     __slots__ = ("index", "type")
 
     type: str
     index: int | None
 
-    def __init__(self, name: str | Device, index: int | None = None) -> None:
-        if isinstance(name, Device):
-            self.type, self.index = name.type, name.index
+    def __init__(self, type: str | Device | int, index: int | None = None) -> None:
+        if isinstance(type, Device):
+            self.type, self.index = type.type, type.index
             return
-        kind, _, number = name.partition(":")
-        if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-            raise RuntimeError(f"Invalid device string: {name!r}; expected 'cpu', 'cuda' or 'cuda:N'")
+        if isinstance(type, int):
+            self.type, self.index = "cuda", type
+            return
+        if not isinstance(type, str):
+            raise TypeError(f"device(): argument 'type' must be str, not {type.__class__.__name__}")
+        kind, colon, number = type.partition(":")
+        if kind not in ("cpu", "cuda") or (colon and (not number.isdigit() or (number[0] == "0" and number != "0"))):
+            raise RuntimeError(f"Invalid device string: {type!r}; expected 'cpu', 'cuda' or 'cuda:N'")
+        if index is not None and (colon or index < 0):
+            raise RuntimeError(f"type (string) must not include an index because index was passed explicitly: {type}")
         self.type = kind
-        self.index = int(number) if number else index
+        self.index = int(number) if colon else index
 
     def __repr__(self) -> str:
         where = "" if self.index is None else f", index={self.index}"
@@ -69,8 +76,10 @@ def cuda_device_count() -> int:
 
 
 def array_module(array: Array) -> Any:
-    """The module whose functions work on `array`: NumPy or CuPy."""
-    return np if isinstance(array, np.ndarray | np.generic) else cupy()
+    """The module whose functions work on `array`: NumPy, CuPy, or for a Tensor `ops.namespace`, with NumPy's names."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np
+    return cupy() if type(array).__module__.partition(".")[0] == "cupy" else array.__array_namespace__()
 
 
 def is_array(value: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +31,30 @@ class Options:
 options = Options()
 
 
-def set_printoptions(**changes: Any) -> None:
-    """Change `precision`, `threshold`, `edgeitems`, `linewidth` or `sci_mode`."""
+PROFILES = {
+    "default": {"precision": 4, "threshold": THRESHOLD, "edgeitems": EDGE_ITEMS, "linewidth": LINE_WIDTH},
+    "short": {"precision": 2, "threshold": THRESHOLD, "edgeitems": 2, "linewidth": LINE_WIDTH},
+    "full": {"precision": 4, "threshold": sys.maxsize, "edgeitems": EDGE_ITEMS, "linewidth": LINE_WIDTH},
+}
+
+
+def set_printoptions(
+    precision: int | None = None,
+    threshold: float | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
+    """Change how tensors print: all of a profile ("default", "short", "full"), or what is given; `sci_mode` None lets
+    the numbers decide."""
+    if profile is not None and profile not in PROFILES:
+        raise ValueError(f"profile: expected one of {', '.join(PROFILES)}, got {profile!r}")
+    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
+    changes: dict[str, Any] = {**PROFILES.get(profile or "", {}), **{k: v for k, v in given.items() if v is not None}}
     for name, value in changes.items():
-        if not hasattr(options, name):
-            raise TypeError(f"set_printoptions() got an unexpected keyword argument {name!r}")
         setattr(options, name, value)
+    options.sci_mode = sci_mode
 
 
 class _Format:

@@ -11,8 +11,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+
+from ddpnet.backend import Device
 
 _WORD = 2**64
 
@@ -49,8 +52,8 @@ def permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 class Generator:
     """A place in the sequence of a seed that moves on by one call at each draw (`torch.Generator`)."""
 
-    def __init__(self, device: object = "cpu") -> None:
-        self.device = device
+    def __init__(self, device: Any = "cpu") -> None:
+        self.device = Device(device)
         self.set_state((0, Purpose.DRAW, 0, 0, 0))
 
     def manual_seed(self, seed: int) -> Generator:
@@ -130,3 +133,14 @@ def get_rng_state() -> State:
 def set_rng_state(state: State) -> None:
     """Put the default generator where `get_rng_state` found it."""
     _default.generator.set_state(state)
+
+
+@contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
+    """Let what is drawn inside change nothing outside; numbers for all devices come from one generator."""
+    before = get_rng_state()
+    try:
+        yield
+    finally:
+        if enabled:
+            set_rng_state(before)

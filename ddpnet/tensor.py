@@ -5,9 +5,10 @@ What a tensor can do is written beside the operations: `@method` makes a functio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import operator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -24,6 +25,9 @@ class Size(tuple[int, ...]):
 
     __slots__ = ()
 
+    def __new__(cls, extents: Iterable[Any] = ()) -> Size:
+        return tuple.__new__(cls, [extent if type(extent) is int else _extent(extent) for extent in extents])
+
     def numel(self) -> int:
         """The number of elements of a tensor of this shape."""
         return int(np.prod(self, dtype=np.int64))
@@ -35,32 +39,82 @@ class Size(tuple[int, ...]):
     def __add__(self, other: tuple[Any, ...]) -> Size:
         return Size(super().__add__(other))
 
+    def __radd__(self, other: tuple[Any, ...]) -> Size:
+        return Size(other + tuple(self))
+
+    def __mul__(self, times: Any) -> Size:
+        return Size(super().__mul__(times))
+
+    __rmul__ = __mul__
+
     def __repr__(self) -> str:
         return f"torch.Size([{', '.join(map(str, self))}])"
 
     __str__ = __repr__
 
 
-class Version:
-    """Counts the in-place changes of memory that a tensor and its views share."""
+def _extent(value: Any) -> int:
+    """An extent as an int; TypeError for what is none."""
+    if isinstance(value, float) or not hasattr(value, "__index__"):
+        raise TypeError(f"torch.Size() takes an iterable of 'int' (got '{type(value).__name__}')")
+    return operator.index(value)
 
-    __slots__ = ("_tensors", "value")
+
+class Version:
+    """Counts the in-place changes of memory that a tensor and its views share, and knows the views."""
+
+    __slots__ = ("_limit", "_views", "value")
 
     def __init__(self) -> None:
         self.value = 0
-        self._tensors: WeakValueDictionary[int, Tensor] | None = None
+        self._views: list[weakref.ref[Tensor]] = []
+        self._limit = 32
 
-    def share(self, base: Tensor, *views: Tensor) -> None:
-        """Note that `views` have the memory of `base`, whose version this is."""
-        if self._tensors is None:
-            self._tensors = WeakValueDictionary({id(base): base})
-        for view in views:
-            view._version = self
-            self._tensors[id(view)] = view
+    def add(self, view: Tensor) -> None:
+        """Note that `view` has this memory."""
+        view._version = self
+        if len(self._views) >= self._limit:
+            self._views = [reference for reference in self._views if reference() is not None]
+            self._limit = 2 * len(self._views) + 32
+        self._views.append(weakref.ref(view))
 
-    def others(self, tensor: Tensor) -> list[Tensor]:
-        """The living base and views of the memory, without `tensor`."""
-        return [other for other in (self._tensors or {}).values() if other is not tensor]
+    def views_of(self, base: Tensor) -> list[Tensor]:
+        """The living views of `base`."""
+        views = (reference() for reference in self._views)
+        return [view for view in views if view is not None and view._view is not None and view._view.base is base]
+
+
+class ViewOf:
+    """How a view came from its base: the operations in between, which can be done again."""
+
+    __slots__ = ("base", "kind", "steps", "value")
+
+    def __init__(self, base: Tensor, steps: tuple[tuple[Any, dict[str, Any], int], ...], kind: str) -> None:
+        self.base, self.steps, self.kind = base, steps, kind
+        """`steps` has (operation, options, number of the output); `kind` says why an update in place of the view cannot
+        be recorded: "several" views were made at once, or "no_grad" was on; else ""."""
+        self.value = base.version.value
+
+    @property
+    def stale(self) -> bool:
+        """Whether this is one of several views whose memory was written since: its history would not be right."""
+        return self.kind == "several" and self.base.version.value != self.value
+
+    @property
+    def maker(self) -> str:
+        """The name of the operation that made the view."""
+        return str(self.steps[-1][0].__name__)
+
+    @staticmethod
+    def connect(source: Tensor, views: tuple[Tensor, ...], operation: Any, options: dict[str, Any], kind: str) -> None:
+        """Note that `operation` made `views` of `source`."""
+        version, before = source.version, source._view
+        base, steps = (source, ()) if before is None else (before.base, before.steps)
+        if before is not None:
+            kind = before.kind or kind
+        for number, view in enumerate(views):
+            view._view = ViewOf(base, (*steps, (operation, options, number)), kind)
+            version.add(view)
 
 
 class Tensor:
@@ -74,6 +128,7 @@ class Tensor:
         "__weakref__",
         "_requires_grad",
         "_version",
+        "_view",
         "accumulator",
         "array",
         "grad",
@@ -106,6 +161,7 @@ class Tensor:
         self.accumulator = None
         self._requires_grad = False
         self._version: Version | None = None
+        self._view: ViewOf | None = None
 
     if TYPE_CHECKING:  # methods and operators come from `@method`
 
@@ -130,7 +186,7 @@ class Tensor:
     @property
     def shape(self) -> Size:
         """The extent of each dimension."""
-        return Size(self.array.shape)
+        return tuple.__new__(Size, self.array.shape)
 
     @property
     def ndim(self) -> int:
@@ -187,15 +243,6 @@ class Tensor:
         """Bytes an element."""
         return self.itemsize
 
-    def stride(self, dim: int | None = None) -> Any:
-        """Elements from one index to the next, for each dimension or for one."""
-        strides = tuple(step // self.array.itemsize for step in self.array.strides)
-        return strides if dim is None else strides[dim]
-
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie in memory in the order of their indices."""
-        return bool(self.array.flags.c_contiguous)
-
     def is_floating_point(self) -> bool:
         """Whether the dtype is a floating-point type."""
         return self.dtype.is_floating_point
@@ -210,8 +257,8 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to it: a leaf of which that was asked, or made from one."""
-        return self._requires_grad
+        """Whether gradients flow to it: a leaf of which that was asked, or made from one; or it is a view of such."""
+        return self._requires_grad or (self._view is not None and self._view.base._requires_grad)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -239,7 +286,7 @@ class Tensor:
     @property
     def data(self) -> Tensor:
         """The same memory without history: changing it is not seen by the graph's checks."""
-        return Tensor(self.array)
+        return Tensor(self.array.view())
 
     @data.setter
     def data(self, value: Tensor) -> None:
@@ -247,9 +294,25 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory without history; in-place changes are still seen by the graph's checks."""
-        result = Tensor(self.array)
+        result = Tensor(self.array.view())
         result._version = self.version
         return result
+
+    def detach_(self) -> Tensor:
+        """Forget this tensor's history; RuntimeError for a view."""
+        if self._view is not None:
+            raise RuntimeError(
+                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for "
+                "training, and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence "
+                "detach_() cannot be called on these gradients."
+            )
+        self.grad_fn, self.output_nr, self._requires_grad = None, 0, False
+        return self
+
+    @property
+    def _base(self) -> Tensor | None:
+        """The tensor that this one is a view of."""
+        return None if self._view is None else self._view.base
 
     def changed(self) -> None:
         """Note that the memory was written in place, for the check of saved tensors before backward."""
@@ -281,7 +344,7 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         if self.array.ndim == 0:
             raise TypeError("iteration over a 0-d tensor")
-        return (self[i] for i in range(len(self)))
+        return iter(self.unbind(0))
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
@@ -289,11 +352,20 @@ class Tensor:
             raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
         return bool(self.array.item())
 
+    def _number(self) -> Any:
+        """The value of one element for Python's conversions; ValueError for more or fewer."""
+        if self.array.size != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return self.item()
+
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
+
+    def __complex__(self) -> complex:
+        return complex(self._number())
 
     def __index__(self) -> int:
         if dtypes.category(self.array.dtype) == 2 or self.array.size != 1:

@@ -11,7 +11,6 @@ import numpy as np
 
 from ddpnet import backend
 from ddpnet.autograd.graph import run_backward
-from ddpnet.backend import Array
 from ddpnet.tensor import Hooks, Tensor, method
 
 Tensors = Tensor | Sequence[Tensor]
@@ -22,14 +21,35 @@ def backward(
     grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    grad_variables: Tensor | Sequence[Tensor | None] | None = None,
+    inputs: Tensors | None = None,
 ) -> None:
-    """Add the gradients of `tensors` to the `.grad` of the leaves that they depend on.
+    """Add the gradients of `tensors` to the `.grad` of the leaves that they depend on, or of `inputs` alone.
 
-    `grad_tensors` has the shapes of `tensors`; it may be left out for tensors of one element, and then is 1.
-    RuntimeError where a shape does not fit, a tensor needs no gradient, or the graph was freed by an earlier call.
+    `grad_tensors` has the shapes of `tensors`; it may be left out for tensors of one element, and then is 1. With
+    `create_graph` the gradients can be derived again. RuntimeError where a shape does not fit, a tensor needs no
+    gradient, or the graph was freed by an earlier call.
     """
-    _first_order_only(create_graph)
-    run_backward(_roots(tensors, grad_tensors), retain_graph=bool(retain_graph))
+    if grad_variables is not None:
+        if grad_tensors is not None:
+            raise RuntimeError(
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. Please only "
+                "use `grad_tensors`."
+            )
+        grad_tensors = grad_variables
+    if inputs is not None and not isinstance(inputs, Tensor) and len(inputs) == 0:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    roots = _roots(tensors, grad_tensors, create_graph)
+    retain = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        run_backward(roots, retain_graph=retain, create_graph=create_graph)
+        return
+    leaves = _listed(inputs)
+    found = run_backward(roots, retain_graph=retain, create_graph=create_graph, wanted=leaves)
+    for leaf, gradient in zip(leaves, found, strict=True):
+        if gradient is not None:
+            new = _result(gradient)
+            leaf.grad = new if leaf.grad is None else leaf.grad + new
 
 
 def grad(
@@ -38,59 +58,84 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    allow_unused: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `outputs` with respect to `inputs`; no `.grad` changes.
 
-    An input that the outputs do not depend on is a RuntimeError, or None with `allow_unused`.
+    An input that the outputs do not depend on is a RuntimeError, or None with `allow_unused`, or zeros with
+    `materialize_grads`. With `create_graph` the gradients can be derived again.
     """
-    _first_order_only(create_graph)
+    if is_grads_batched:
+        raise NotImplementedError("grad: is_grads_batched=True is not supported; call grad once for each gradient")
+    if materialize_grads and allow_unused is False:
+        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: False.")
+    allow_unused = materialize_grads if allow_unused is None else allow_unused
     wanted = _listed(inputs)
-    for position, tensor in enumerate(wanted):
+    for tensor in wanted:
         if not tensor.requires_grad:
-            raise RuntimeError(f"One of the differentiated Tensors does not require grad (inputs[{position}])")
-    found = run_backward(_roots(outputs, grad_outputs), retain_graph=bool(retain_graph), wanted=wanted)
-    if not allow_unused and any(array is None for array in found):
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    found = run_backward(
+        _roots(outputs, grad_outputs, create_graph),
+        retain_graph=create_graph if retain_graph is None else retain_graph,
+        create_graph=create_graph,
+        wanted=wanted,
+    )
+    if not allow_unused and any(gradient is None for gradient in found):
         raise RuntimeError(
             "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "
             "this is the desired behavior."
         )
-    return tuple(None if array is None else Tensor(array.copy()) for array in found)
+    results = (None if gradient is None else _result(gradient) for gradient in found)
+    if materialize_grads:
+        return tuple(_zeros(x) if g is None else g for g, x in zip(results, wanted, strict=True))
+    return tuple(results)
 
 
-def _first_order_only(create_graph: bool) -> None:
-    if create_graph:
-        raise NotImplementedError("create_graph=True: gradients of gradients are not supported yet")
+def _result(gradient: Any) -> Tensor:
+    """What the walk found, as a Tensor with memory of its own."""
+    return gradient if isinstance(gradient, Tensor) else Tensor(gradient.copy())
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return Tensor(backend.array_module(like.array).zeros_like(like.array))
 
 
 def _listed(tensors: Tensors) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
-def _roots(tensors: Tensors, gradients: Any) -> list[tuple[Tensor, Array]]:
+def _roots(tensors: Tensors, gradients: Any, recorded: bool) -> list[tuple[Tensor, Any]]:
+    """The outputs to start from with their gradients: Tensors if the walk is recorded, else arrays."""
     outputs = _listed(tensors)
     given = [gradients] if gradients is None or isinstance(gradients, Tensor) else list(gradients)
     given = given * len(outputs) if given == [None] else given
     if len(given) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
-    pairs = zip(outputs, given, strict=True)
-    return [(output, _root(number, output, gradient)) for number, (output, gradient) in enumerate(pairs)]
+    pairs = list(zip(outputs, given, strict=True))
+    return [(output, _root(number, output, gradient, recorded)) for number, (output, gradient) in enumerate(pairs)]
 
 
-def _root(position: int, output: Tensor, gradient: Tensor | None) -> Array:
+def _root(position: int, output: Tensor, gradient: Tensor | None, recorded: bool) -> Any:
     """The gradient to start from at one output."""
     if not output.requires_grad:
         raise RuntimeError(f"element {position} of tensors does not require grad and does not have a grad_fn")
     if gradient is None:
         if output.numel() != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
-        return backend.array_module(output.array).ones_like(output.array)
-    array = gradient.array if isinstance(gradient, Tensor) else np.asarray(gradient)
-    if array.shape != output.array.shape:
+        ones = backend.array_module(output.array).ones_like(output.array)
+        return Tensor(ones) if recorded else ones
+    if not isinstance(gradient, Tensor):
+        gradient = Tensor(np.asarray(gradient))
+    if gradient.array.shape != output.array.shape:
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[{position}] has a shape of {tuple(array.shape)} and output[{position}] "
-            f"has a shape of {tuple(output.array.shape)}."
+            f"Mismatch in shape: grad_output[{position}] has a shape of {gradient.shape} and output[{position}] has a "
+            f"shape of {output.shape}."
         )
+    if recorded:
+        return gradient if gradient.array.dtype == output.array.dtype else gradient.to(output.dtype)
+    array = gradient.array
     return array if array.dtype == output.array.dtype else array.astype(output.array.dtype)
 
 
@@ -122,14 +167,7 @@ def _tensor_backward(
     inputs: Tensors | None = None,
 ) -> None:
     """Add the gradients of this tensor to the `.grad` of the leaves; see `autograd.backward`."""
-    if inputs is None:
-        backward(self, gradient, retain_graph, create_graph)
-        return
-    leaves = _listed(inputs)
-    gradients = grad(self, leaves, gradient, retain_graph, create_graph, allow_unused=True)
-    for leaf, gradient in zip(leaves, gradients, strict=True):
-        if gradient is not None:
-            leaf.grad = gradient if leaf.grad is None else Tensor(leaf.grad.array + gradient.array)
+    backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
 
 setattr(Tensor, "backward", _tensor_backward)  # noqa: B010 - a method as `@method` makes them

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ddpnet.autograd.grad_mode import mode, no_grad
 from ddpnet.autograd.graph import NOWHERE, Node, edge_to
 from ddpnet.backend import Array, array_module
+from ddpnet.dtypes import category, from_numpy
 from ddpnet.tensor import Tensor, Version
 
 
@@ -66,9 +68,14 @@ class FunctionCtx(Node):
 
     def propagate(self, gradients: list[Array | None]) -> Sequence[Array | None]:
         """Call the user's `backward` with Tensors, and check what it returns."""
-        given = [self._gradient(number, gradient) for number, gradient in enumerate(gradients)]
+        given = [None if gradient is None else Tensor(gradient) for gradient in gradients]
+        return [None if g is None else g.array for g in self.propagate_recorded(given)]
+
+    def propagate_recorded(self, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
+        """As `propagate`; the user's `backward` is recorded, as far as it works on Tensors."""
+        given = [self._zeros(number) if gradient is None else gradient for number, gradient in enumerate(gradients)]
         returned = self.function.backward(self, *given)
-        results = returned if isinstance(returned, tuple) else (returned,)
+        results = returned if isinstance(returned, tuple | list) else (returned,)
         surplus = any(extra is not None for extra in results[len(self.edges) :])
         if len(results) < len(self.edges) or surplus:
             raise RuntimeError(
@@ -77,22 +84,32 @@ class FunctionCtx(Node):
             )
         return [self._checked(number, g) for number, g in enumerate(results[: len(self.edges)])]
 
-    def _gradient(self, number: int, gradient: Array | None) -> Tensor | None:
-        if gradient is None and self.materialize_grads:
-            xp, shape, dtype = self._outputs[number]
-            return Tensor(xp.zeros(shape, dtype))
-        return None if gradient is None else Tensor(gradient)
-
-    def _checked(self, number: int, gradient: Tensor | None) -> Array | None:
-        shape = self._shapes[number]
-        if gradient is None or shape is None:
+    def _zeros(self, number: int) -> Tensor | None:
+        """The gradient of an output that no gradient reached."""
+        if not self.materialize_grads:
             return None
-        if gradient.array.shape != shape:
-            raise RuntimeError(
-                f"Function {self.name()} returned an invalid gradient at index {number} - got "
-                f"{list(gradient.array.shape)} but expected shape compatible with {list(shape)}"
+        xp, shape, dtype = self._outputs[number]
+        return None if xp is None else Tensor(xp.zeros(shape, dtype))
+
+    def _checked(self, number: int, gradient: Any) -> Tensor | None:
+        meta = self._inputs[number]
+        if gradient is None or meta is None:
+            return None
+        if not isinstance(gradient, Tensor):
+            raise TypeError(
+                f"function {self.name()} returned a {type(gradient).__name__} at index {number}; expected a Tensor or "
+                "None"
             )
-        return gradient.array
+        shape, dtype = meta
+        if gradient.array.shape != shape:
+            lead = gradient.array.shape[gradient.ndim - len(shape) :]
+            if gradient.ndim < len(shape) or any(b not in (1, a) for a, b in zip(lead, shape, strict=True)):
+                raise RuntimeError(
+                    f"Function {self.name()} returned an invalid gradient at index {number} - got "
+                    f"{list(gradient.array.shape)} but expected shape compatible with {list(shape)}"
+                )
+            gradient = gradient.sum_to_size(shape)
+        return gradient if gradient.array.dtype == dtype else gradient.to(from_numpy(dtype))
 
     def release(self) -> None:
         """Forget the saved tensors."""
@@ -104,7 +121,7 @@ class FunctionCtx(Node):
         self.edges = tuple(edge_to(x) if need else NOWHERE for x, need in zip(inputs, needs, strict=True))
         Node.__init__(self)
         self.outputs = len(outputs)
-        self._shapes = [x.array.shape if need else None for x, need in zip(inputs, needs, strict=True)]
+        self._inputs = [(x.array.shape, x.array.dtype) if need else None for x, need in zip(inputs, needs, strict=True)]
         self._outputs: list[Any] = [
             (array_module(y.array), y.array.shape, y.array.dtype) if isinstance(y, Tensor) else (None, (), None)
             for y in outputs
@@ -158,13 +175,53 @@ class Function:
 
 def _connect(ctx: FunctionCtx, inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Give the outputs their place in the graph; an input that is returned unchanged becomes a new tensor."""
+    for tensor in ctx._dirty:
+        _check_dirty(tensor)
     ctx._record(inputs, outputs)
     connected = []
     for number, output in enumerate(outputs):
         flows = isinstance(output, Tensor) and not any(output is t for t in ctx._without_gradient)
+        flows = flows and category(output.array.dtype) == 2
         if flows and any(output is x for x in inputs) and not any(output is t for t in ctx._dirty):
             output = output.detach()
         if flows:
             output.grad_fn, output.output_nr, output._requires_grad = ctx, number, True
         connected.append(output)
     return tuple(connected)
+
+
+def _check_dirty(tensor: Tensor) -> None:
+    """RuntimeError where the new history of a changed input would leave out another tensor's."""
+    if tensor._requires_grad and tensor.grad_fn is None:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    if tensor._view is not None or tensor.version.views_of(tensor):
+        raise RuntimeError("mark_dirty: the tensor shares its memory with a view; change a clone() of it")
+
+
+class _NotTwice(Node):
+    """Stands in a graph for a gradient that cannot be derived again."""
+
+    def propagate(self, gradients: list[Any]) -> Any:
+        """Refuse."""
+        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+
+    propagate_recorded = propagate
+
+
+def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of a `backward` that does not work on Tensors alone: deriving its gradients again is a RuntimeError."""
+
+    @functools.wraps(function)
+    def backward(ctx: FunctionCtx, *gradients: Any) -> Any:
+        with no_grad():
+            returned = function(ctx, *gradients)
+        if not mode.enabled or not any(isinstance(g, Tensor) and g.requires_grad for g in gradients):
+            return returned
+        results = returned if isinstance(returned, tuple) else (returned,)
+        marked = [g.detach() if isinstance(g, Tensor) else g for g in results]
+        for g in marked:
+            if isinstance(g, Tensor):
+                g.grad_fn, g._requires_grad = _NotTwice(), True
+        return tuple(marked)
+
+    return backward

@@ -13,6 +13,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 class _Mode(threading.local):
     enabled = True
+    observer: Callable[[Any], None] | None = None
+    """Called with each node that is recorded: anomaly mode and checkpoints look on."""
+    check_nan = True
+    """Whether anomaly mode looks for gradients that are not numbers."""
 
 
 mode = _Mode()

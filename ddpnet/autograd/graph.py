@@ -2,6 +2,9 @@
 
 A node's inputs are older than the node. So going from the youngest node to the oldest meets each one when all of its
 gradients have arrived: the order of age is a topological order.
+
+The walk carries arrays. With `create_graph` it carries Tensors through the same nodes and records what they do, so that
+gradients can be derived again.
 """
 
 from __future__ import annotations
@@ -10,31 +13,43 @@ import heapq
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from ddpnet.autograd.grad_mode import no_grad
+from ddpnet.autograd.grad_mode import mode, set_grad_enabled
 from ddpnet.backend import Array
 from ddpnet.tensor import Hooks, Tensor
 
 _next_age = itertools.count().__next__
 
+Gradient = Any
+"""An array, or a Tensor where the walk is recorded."""
+
 
 class Node:
-    """A recorded operation: what `tensor.grad_fn` is. Subclasses give `propagate`."""
+    """A recorded operation: what `tensor.grad_fn` is. Subclasses give `propagate` and `propagate_recorded`."""
 
     edges: tuple[tuple[Node | None, int], ...] = ()
     """The nodes that made the inputs, each with the number of its output; (None, 0) where no gradient is wanted."""
     outputs = 1
     fresh = True
     """Whether `propagate` returns new arrays (or its argument, or views), so that they may be added to in place."""
+    needs: tuple[bool, ...] = ()
+    """For each input, whether a gradient is wanted."""
     hooks: dict[int, Hooks] | None = None
     """For each output, what to call with its gradient; it may return another."""
+    node_hooks: dict[str, Hooks] | None = None
+    """What to call with all gradients, "before" and "after" `propagate`; it may return others."""
     retained: dict[int, weakref.ref[Tensor]] | None = None
+    trace: str | None = None
+    """Where the program recorded the node, in anomaly mode."""
 
     def __init__(self) -> None:
         self.age = _next_age()
+        if mode.observer is not None:
+            mode.observer(self)
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
@@ -52,6 +67,10 @@ class Node:
         """From the gradients of the outputs (None: nothing arrived) to the gradients of the inputs, one an edge."""
         raise NotImplementedError
 
+    def propagate_recorded(self, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
+        """As `propagate`, with Tensors, recording."""
+        raise NotImplementedError(f"the gradient of {self.name()} cannot be derived again (create_graph=True)")
+
     def release(self) -> None:
         """Forget what was saved for `propagate`."""
 
@@ -67,19 +86,25 @@ class AccumulateGrad(Node):
         super().__init__()
         self.variable = variable
 
-    def accumulate(self, gradient: Array, own: bool) -> None:
-        """Run the leaf's hooks on the final gradient and add it to `.grad`; `own`: nobody else holds the array."""
-        leaf, hooks = self.variable, self.variable.hooks
-        for hook in tuple(hooks["gradient"].values()) if hooks else ():
-            changed, own = hook(Tensor(gradient)), False  # the hook may keep what it was given
-            if changed is not None:
-                gradient = changed.array
-        if leaf.grad is None:
+    @property
+    def hooks(self) -> dict[int, Hooks] | None:  # type: ignore[override]
+        """The leaf's, which outlive this node."""
+        leaf_hooks = self.variable.hooks
+        return None if leaf_hooks is None else {0: leaf_hooks["gradient"]}
+
+    def accumulate(self, gradient: Gradient, own: bool) -> None:
+        """Add the final gradient to `.grad` and run the hooks that follow; `own`: nobody else holds the array."""
+        leaf = self.variable
+        if isinstance(gradient, Tensor):
+            leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+        elif leaf.grad is None:
             leaf.grad = Tensor(gradient if own and gradient.flags.c_contiguous else gradient.copy("C"))
+        elif leaf.grad.requires_grad:  # it has a history, which an update in place would falsify
+            leaf.grad = Tensor(leaf.grad.array + gradient)
         else:
             leaf.grad.array += gradient
             leaf.grad.changed()
-        for hook in tuple(hooks["accumulated"].values()) if hooks else ():
+        for hook in tuple(leaf.hooks["accumulated"].values()) if leaf.hooks else ():
             hook(leaf)
 
 
@@ -93,32 +118,53 @@ def accumulator(leaf: Tensor) -> AccumulateGrad:
 
 
 def edge_to(tensor: Tensor) -> tuple[Node, int]:
-    """Where the gradient of `tensor` goes."""
+    """Where the gradient of `tensor` goes; RuntimeError for one of several views whose base was updated in place."""
+    if tensor._view is not None and tensor._view.stale:
+        raise RuntimeError(
+            f"Output {tensor.output_nr} of {tensor._view.maker} is a view and its base or another view of its base has "
+            "been modified inplace. This view is the output of a function that returns multiple views. Such functions "
+            "do not allow the output views to be modified inplace. You should replace the inplace operation by an "
+            "out-of-place one."
+        )
     if tensor.grad_fn is not None:
         return tensor.grad_fn, tensor.output_nr
     return accumulator(tensor), 0
 
 
+def tensor_at(array: Array, edge: tuple[Node | None, int]) -> Tensor:
+    """A Tensor of `array` whose gradient goes where `edge` leads."""
+    node, number = edge
+    if isinstance(node, AccumulateGrad) and node.variable.array is array:
+        return node.variable
+    result = Tensor(array)
+    result._requires_grad = True
+    if isinstance(node, AccumulateGrad):
+        result.accumulator = weakref.ref(node)
+    else:
+        result.grad_fn, result.output_nr = node, number
+    return result
+
+
 class _Arrivals:
     """The gradients that have reached a node, summed for each of its outputs."""
 
-    __slots__ = ("arrays", "own")
+    __slots__ = ("gradients", "own")
 
     def __init__(self, outputs: int) -> None:
-        self.arrays: list[Array | None] = [None] * outputs
+        self.gradients: list[Gradient | None] = [None] * outputs
         self.own = [False] * outputs
 
-    def add(self, output: int, array: Array, own: bool) -> None:
+    def add(self, output: int, gradient: Gradient, own: bool) -> None:
         """Add in place only to an array that the walk made itself."""
-        before = self.arrays[output]
+        before = self.gradients[output]
         if before is None:
-            self.arrays[output], self.own[output] = array, own
+            self.gradients[output], self.own[output] = gradient, own
         elif self.own[output] and before.ndim:
-            before += array
+            before += gradient
         else:
-            total = before + array
-            self.arrays[output] = np.asarray(total) if isinstance(total, np.generic) else total
-            self.own[output] = True
+            total = before + gradient
+            self.gradients[output] = np.asarray(total) if isinstance(total, np.generic) else total
+            self.own[output] = not isinstance(total, Tensor)
 
 
 class _Callbacks(threading.local):
@@ -137,17 +183,22 @@ def queue_callback(callback: Callable[[], None]) -> None:
 
 
 def run_backward(
-    roots: Sequence[tuple[Tensor, Array]], *, retain_graph: bool = False, wanted: Sequence[Tensor] | None = None
-) -> list[Array | None]:
-    """Walk from `roots`, tensors with their gradients, to the leaves.
+    roots: Sequence[tuple[Tensor, Gradient]],
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    wanted: Sequence[Tensor] | None = None,
+) -> list[Gradient | None]:
+    """Walk from `roots`, tensors with their gradients (Tensors with `create_graph`), to the leaves.
 
     Without `wanted` the gradients are added to the leaves' `.grad`. With it they are returned, one for each tensor
-    (None where the graph does not lead), and nothing else changes.
+    (None where the graph does not lead), only what lies on the way to them is computed, and no `.grad` changes.
     """
     outer, _callbacks.running = _callbacks.running, []
+    walk = _Walk(retain_graph, create_graph, None if wanted is None else [edge_to(tensor) for tensor in wanted])
     try:
-        with no_grad(), np.errstate(all="ignore"):
-            found = _walk(roots, retain_graph, None if wanted is None else [edge_to(tensor) for tensor in wanted])
+        with set_grad_enabled(create_graph), np.errstate(all="ignore"):
+            found = walk.run(roots)
             for callback in _callbacks.running:
                 callback()
         return found
@@ -155,52 +206,145 @@ def run_backward(
         _callbacks.running = outer
 
 
-def _walk(
-    roots: Sequence[tuple[Tensor, Array]], retain_graph: bool, wanted: list[tuple[Node, int]] | None
-) -> list[Array | None]:
-    arrivals: dict[Node, _Arrivals] = {}
-    youngest_first: list[tuple[int, Node]] = []
+class _Walk:
+    """One pass from the roots to the leaves."""
 
-    def deliver(node: Node, output: int, gradient: Array, own: bool) -> None:
-        if node not in arrivals:
-            arrivals[node] = _Arrivals(node.outputs)
-            heapq.heappush(youngest_first, (-node.age, node))
-        arrivals[node].add(output, gradient, own)
+    def __init__(self, retain_graph: bool, create_graph: bool, wanted: list[tuple[Node, int]] | None) -> None:
+        self.retain_graph, self.create_graph, self.wanted = retain_graph, create_graph, wanted
+        self.arrivals: dict[Node, _Arrivals] = {}
+        self.youngest_first: list[tuple[int, Node]] = []
+        self.on_the_way: set[Node] | None = None
 
-    for tensor, gradient in roots:
-        deliver(*edge_to(tensor), gradient, False)
-    found: dict[tuple[Node, int], Array | None] = {}
-    while youngest_first:
-        node = heapq.heappop(youngest_first)[1]
-        arrived = arrivals.pop(node)
-        if node.hooks or node.retained:
-            _run_hooks(node, arrived)
-        if wanted is not None:
-            found.update({(node, output): array for output, array in enumerate(arrived.arrays)})
-        if isinstance(node, AccumulateGrad):
-            if wanted is None:
-                node.accumulate(arrived.arrays[0], arrived.own[0])
-            continue
-        arrived_ids = [id(array) for array in arrived.arrays]
-        gradients = node.propagate(arrived.arrays)
-        if not retain_graph:
+    def run(self, roots: Sequence[tuple[Tensor, Gradient]]) -> list[Gradient | None]:
+        starts = [(edge_to(tensor), gradient) for tensor, gradient in roots]
+        if self.wanted is not None:
+            self.on_the_way = _leading_to({node for node, _ in self.wanted}, [node for (node, _), _ in starts])
+        for (node, output), gradient in starts:
+            self.deliver(node, output, gradient, False)
+        found: dict[tuple[Node, int], Gradient | None] = {}
+        while self.youngest_first:
+            node = heapq.heappop(self.youngest_first)[1]
+            arrived = self.arrivals.pop(node)
+            if node.hooks is not None or node.retained is not None:
+                _run_hooks(node, arrived)
+            if self.wanted is not None:
+                found.update({(node, output): gradient for output, gradient in enumerate(arrived.gradients)})
+            if not isinstance(node, AccumulateGrad):
+                self.visit(node, arrived)
+            elif self.wanted is None:
+                node.accumulate(arrived.gradients[0], arrived.own[0])
+        return [found.get(edge) for edge in self.wanted or ()]
+
+    def deliver(self, node: Node, output: int, gradient: Gradient, own: bool) -> None:
+        if self.on_the_way is not None and node not in self.on_the_way:
+            return
+        arrived = self.arrivals.get(node)
+        if arrived is None:
+            arrived = self.arrivals[node] = _Arrivals(node.outputs)
+            heapq.heappush(self.youngest_first, (-node.age, node))
+        arrived.add(output, gradient, own)
+
+    def visit(self, node: Node, arrived: _Arrivals) -> None:
+        """Take the gradients of a node's outputs to those of its inputs, and deliver them."""
+        needs = node.needs
+        if self.on_the_way is not None and not self._narrow(node):
+            return
+        if node.node_hooks is not None:
+            arrived.gradients = _run_node_hooks(node, "before", arrived.gradients)
+        arrived_ids = [id(gradient) for gradient in arrived.gradients]
+        try:
+            gradients = (node.propagate_recorded if self.create_graph else node.propagate)(arrived.gradients)
+        except Exception as error:
+            if node.trace is not None:
+                error.add_note(f"{node.name()} was recorded here:\n{node.trace}")
+            raise
+        finally:
+            node.needs = needs
+        if node.node_hooks is not None:
+            gradients = _run_node_hooks(node, "after", list(gradients), arrived.gradients)
+        if node.trace is not None:
+            _check_finite(node, gradients)
+        if not self.retain_graph:
             node.release()
+        fresh = node.fresh and not self.create_graph
         for (source, output), gradient in zip(node.edges, gradients, strict=True):
             if source is not None and gradient is not None:
-                own = node.fresh and gradient.base is None and id(gradient) not in arrived_ids
-                deliver(source, output, gradient, own)
-    return [found.get(edge) for edge in wanted or ()]
+                own = fresh and gradient.base is None and id(gradient) not in arrived_ids
+                self.deliver(source, output, gradient, own)
+
+    def _narrow(self, node: Node) -> bool:
+        """Let `node` compute only what leads to what is wanted; whether anything does."""
+        useful = [source in self.on_the_way for source, _ in node.edges]  # type: ignore[operator]
+        if not any(useful):
+            return False
+        if node.needs:
+            node.needs = tuple(good and need for good, need in zip(useful, node.needs, strict=True))
+        return True
+
+
+def _leading_to(targets: set[Node], roots: Iterable[Node]) -> set[Node]:
+    """The nodes from `roots` on from which a way leads to one of `targets`."""
+    reached: set[Node] = set()
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        if node not in reached:
+            reached.add(node)
+            waiting += [source for source, _ in node.edges if source is not None]
+    leading: set[Node] = set()
+    for node in sorted(reached, key=lambda node: node.age):
+        if node in targets or any(source in leading for source, _ in node.edges):
+            leading.add(node)
+    return leading
 
 
 def _run_hooks(node: Node, arrived: _Arrivals) -> None:
     """Let hooks see, and replace, the final gradients of a node's outputs; keep those that were asked for."""
     for output, hooks in (node.hooks or {}).items():
-        for hook in tuple(hooks.values()):
-            gradient = arrived.arrays[output]
-            changed = None if gradient is None else hook(Tensor(gradient))
-            if changed is not None:
-                arrived.arrays[output], arrived.own[output] = changed.array, False
+        _replace(arrived, output, hooks)
     for output, reference in (node.retained or {}).items():
-        tensor, gradient = reference(), arrived.arrays[output]
+        tensor, gradient = reference(), arrived.gradients[output]
         if tensor is not None and gradient is not None:
-            tensor.grad = Tensor(gradient.copy())
+            tensor.grad = gradient if isinstance(gradient, Tensor) else Tensor(gradient.copy())
+
+
+def _replace(arrived: _Arrivals, output: int, hooks: Hooks) -> None:
+    """Call hooks on one gradient; each may return another."""
+    for hook in tuple(hooks.values()):
+        gradient = arrived.gradients[output]
+        if gradient is None:
+            return
+        recorded = isinstance(gradient, Tensor)
+        changed = hook(gradient if recorded else Tensor(gradient))
+        arrived.own[output] = False  # the hook may keep what it was given
+        if changed is not None:
+            if not isinstance(changed, Tensor):
+                raise TypeError(f"hook must return None or a Tensor, but returned {type(changed).__name__}")
+            arrived.gradients[output] = changed if recorded else changed.array
+
+
+def _run_node_hooks(node: Node, when: str, gradients: list[Any], outputs: list[Any] | None = None) -> list[Any]:
+    """Call a node's own hooks with its gradients as Tensors; what they return, if anything, replaces them."""
+    for hook in tuple((node.node_hooks or {}).get(when, {}).values()):
+        plain = not any(isinstance(g, Tensor) for g in gradients)
+        tensors = [tuple(_as_tensor(g) for g in group) for group in (gradients, outputs) if group is not None]
+        changed = hook(*tensors)
+        if changed is not None:
+            changed = changed if isinstance(changed, tuple) else (changed,)
+            gradients = [t.array if plain and isinstance(t, Tensor) else t for t in changed]
+    return gradients
+
+
+def _as_tensor(gradient: Any) -> Tensor | None:
+    return gradient if gradient is None or isinstance(gradient, Tensor) else Tensor(gradient)
+
+
+def _check_finite(node: Node, gradients: Sequence[Gradient | None]) -> None:
+    """RuntimeError for a gradient that is not a number, in anomaly mode."""
+    for number, gradient in enumerate(gradients):
+        array = gradient.array if isinstance(gradient, Tensor) else gradient
+        if array is not None and mode.check_nan and bool((array != array).any()):
+            raise RuntimeError(
+                f"Function '{node.name()}' returned nan values in its {number}th output. It was recorded here:\n"
+                f"{node.trace}"
+            )

@@ -10,8 +10,15 @@ from ddpnet import backend, dtypes
 from ddpnet.autograd.grad_mode import mode
 from ddpnet.backend import Device
 from ddpnet.dtypes import DType, category
+from ddpnet.layouts import memory_order, preserve_format
+from ddpnet.ops.memory import Ordered, contiguous
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor, method
+
+__all__ = [
+    "clone",
+    "result_type",
+]
 
 Number = int | float | bool
 Operand = Tensor | Number
@@ -19,7 +26,7 @@ Operand = Tensor | Number
 
 def promoted(a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands of one dtype, by PyTorch's rules: a tensor with dimensions outranks one without, and that a Python
-    number, unless the other's category (bool, integer, floating point) is higher."""
+    number, unless the other's category (bool, integer, floating point) is higher. TypeError for anything else."""
     if not isinstance(b, Tensor):
         return _with_number(a, b)
     if not isinstance(a, Tensor):
@@ -27,39 +34,132 @@ def promoted(a: Any, b: Any) -> tuple[Any, Any]:
     p, q = a.array.dtype, b.array.dtype
     if p == q:
         return a, b
-    if (a.array.ndim == 0) == (b.array.ndim == 0):
-        common = dtypes.promote(p, q)
-    else:
-        strong, weak = (q, p) if a.array.ndim == 0 else (p, q)
-        common = weak if category(weak) > category(strong) else strong
+    common = common_dtype(a, b)
     return cast(a, common), cast(b, common)
 
 
-def _with_number(a: Tensor, number: Any) -> tuple[Tensor, Any]:
-    """NumPy treats Python numbers as PyTorch does, except beside a lower category, and beside bfloat16."""
+def _with_number(a: Any, number: Any) -> tuple[Tensor, Any]:
+    """NumPy treats Python numbers as PyTorch does, except beside a lower category or bfloat16, and except integers that
+    do not fit: those wrap around."""
+    if not isinstance(a, Tensor):
+        a = _tensor_of(a)
+    dtype = a.array.dtype
+    if type(number) in _PLAIN and dtype.kind == "f":
+        return a, number
     if isinstance(number, np.generic | np.ndarray):
         number = number.item()
-    kind = 2 if isinstance(number, float) else 0 if isinstance(number, bool) else 1
-    if kind > category(a.array.dtype):
+    kind = _kind(number)
+    if kind > category(dtype):
         a = cast(a, dtypes.of_number(number))
-    return a, a.array.dtype.type(number) if a.array.dtype.kind == "V" else number
+        dtype = a.array.dtype
+    return a, fitting(number, dtype)
+
+
+_PLAIN = (float, int)
+
+
+def fitting(number: Any, dtype: np.dtype[Any]) -> Any:
+    """A number as NumPy takes it beside arrays of `dtype`: integers wrapped around, bfloat16 rounded."""
+    if dtype.kind == "V":
+        return dtype.type(number)
+    if dtype.kind in "iu" and not 0 <= number <= 127:
+        if number != number or not -(2**63) <= number < 2**64:
+            raise OverflowError("int too big to convert")
+        return np.asarray(int(number) % 2**64, np.uint64).astype(dtype).item()
+    return number
+
+
+def _kind(number: Any) -> int:
+    if isinstance(number, float):
+        return 2
+    if isinstance(number, bool):
+        return 0
+    if isinstance(number, int):
+        return 1
+    raise TypeError(f"expected a Tensor or a number, got {type(number).__name__}")
+
+
+def beside(number: Any, dtype: np.dtype[Any], neighbour: Tensor) -> Tensor:
+    """A number as a tensor without dimensions, on the device of another tensor."""
+    return Tensor(backend.array_module(neighbour.array).asarray(number, dtype))
+
+
+def as_operand(value: Any, dtype: np.dtype[Any], neighbour: Tensor) -> Tensor:
+    """A tensor or number as a tensor of `dtype`."""
+    if isinstance(value, Tensor):
+        return cast(value, dtype)
+    return beside(exact(value, dtype), dtype, neighbour)
+
+
+def exact(value: Any, dtype: np.dtype[Any]) -> Any:
+    """A number in a dtype; RuntimeError for an integer that does not fit."""
+    if isinstance(value, complex):
+        raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
+    if dtype.kind not in "iu":
+        return np.asarray(value).astype(dtype)
+    limits = np.iinfo(dtype)
+    low = -limits.max if dtype.kind == "u" else limits.min
+    if value != value or not low <= int(value) <= limits.max:
+        raise RuntimeError(f"value cannot be converted to type {dtype.name}_t without overflow")
+    return np.asarray(fitting(int(value), dtype), dtype)
+
+
+def _tensor_of(number: Any) -> Tensor:
+    """A Python number as a tensor without dimensions."""
+    _kind(number)
+    return Tensor(np.asarray(number, dtypes.of_number(number)))
+
+
+def common_dtype(*operands: Any) -> np.dtype[Any]:
+    """The dtype that an operation on tensors and numbers gives, by the rules of `promoted`."""
+    ranks: list[np.dtype[Any] | None] = [None, None, None]  # with dimensions, without, Python numbers
+    for x in operands:
+        if isinstance(x, Tensor):
+            rank, dtype = int(x.array.ndim == 0), x.array.dtype
+        else:
+            _kind(x)
+            rank, dtype = 2, dtypes.of_number(x)
+        known = ranks[rank]
+        ranks[rank] = dtype if known is None else dtypes.promote(known, dtype)
+    result: np.dtype[Any] | None = None
+    for candidate in ranks:
+        if candidate is not None and (result is None or category(candidate) > category(result)):
+            result = candidate
+    assert result is not None
+    return result
+
+
+def result_type(tensor1: Operand, tensor2: Operand) -> DType:
+    """The dtype that an operation on two tensors or numbers gives."""
+    return dtypes.from_numpy(common_dtype(tensor1, tensor2))
+
+
+def tensors(name: str, *operands: Any) -> None:
+    """TypeError where an operand is not a tensor."""
+    for position, x in enumerate(operands):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}(): argument {position + 1} must be Tensor, not {type(x).__name__}")
 
 
 def cast(a: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """`a` with elements of `dtype`: itself if it has them."""
-    return a if a.array.dtype == dtype else ToCopy.apply(a, dtype=dtype)
+    if a.array.dtype == dtype:
+        return a
+    return ToCopy.apply(a if category(dtype) == 2 else a.detach(), dtype=dtype)
 
 
 def refuse(refused: int | None, name: str, *operands: Any) -> None:
     """NotImplementedError for tensors of a dtype category (`dtypes.category`) that an operation is not made for."""
     for x in operands:
         if isinstance(x, Tensor) and category(x.array.dtype) == refused:
-            raise NotImplementedError(f"{name} is not implemented for {x.dtype.name}")
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{x.dtype.scalar_name}'")
 
 
 def floating(a: Any) -> Any:
     """The operand of a function that has no integer values: integers become the default dtype."""
-    return cast(a, dtypes.get_default_dtype().numpy) if category(a.array.dtype) < 2 else a
+    if not isinstance(a, Tensor):
+        raise TypeError(f"expected a Tensor, got {type(a).__name__}")
+    return cast(a, dtypes.get_default_dtype().numpy) if a.array.dtype.kind in "biu" else a
 
 
 class ToCopy(Op):
@@ -74,7 +174,7 @@ class ToCopy(Op):
 
 class Clone(Op):
     def forward(self, x):
-        return x.copy()
+        return x.copy("K")
 
     def backward(self, g):
         return g
@@ -82,8 +182,10 @@ class Clone(Op):
 
 @method
 def clone(input: Tensor, memory_format: Any = None) -> Tensor:
-    """A copy that gradients flow through."""
-    return Clone.apply(input)
+    """A copy that gradients flow through, laid out in memory as the tensor is unless `memory_format` says otherwise."""
+    if memory_format in (None, preserve_format):
+        return Clone.apply(input)
+    return Ordered.apply(input, order=memory_order(memory_format, input.ndim) or tuple(range(input.ndim)))
 
 
 class ToDevice(Op):
@@ -105,11 +207,19 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     nothing changes and no `copy` is asked for."""
     device, dtype, copy = parse_target(*args, **kwargs)
     result = input
+    memory_format = kwargs.get("memory_format")
     if device is not None and backend.device_of(input.array) != device:
         result = ToDevice.apply(result, device=device)
     if dtype is not None:
         result = cast(result, dtype.numpy)
-    return clone(input) if copy and result is input else result
+    if copy and result is input:
+        return clone(input, memory_format)
+    return contiguous_as(result, memory_format)
+
+
+def contiguous_as(input: Tensor, memory_format: Any) -> Tensor:
+    """The tensor laid out in memory as is said; as it is where nothing is."""
+    return input if memory_format in (None, preserve_format) else contiguous(input, memory_format)
 
 
 def parse_target(
@@ -128,14 +238,19 @@ def parse_target(
             dtype = value
         elif isinstance(value, str | Device):
             device = value
+        elif type(value) is int:
+            device = Device("cuda", value)
         elif not isinstance(value, bool):
             raise TypeError(f"to() received an invalid argument of type {type(value).__name__}")
     return None if device is None else Device(device), dtype, copy
 
 
 @method
-def numpy(input: Tensor) -> np.ndarray:
-    """The values as a NumPy array that shares their memory; RuntimeError with gradients, TypeError on a GPU."""
+def numpy(input: Tensor, *, force: bool = False) -> np.ndarray:
+    """The values as a NumPy array that shares their memory; RuntimeError with gradients, TypeError on a GPU: with
+    `force` a detached copy on the host instead."""
+    if force:
+        return backend.host(input.array)
     if mode.enabled and input.requires_grad:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     if not isinstance(input.array, np.ndarray):
@@ -153,20 +268,21 @@ def type_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method
-def cpu(input: Tensor) -> Tensor:
+def cpu(input: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor in host memory."""
-    return to(input, "cpu")
+    return contiguous_as(to(input, "cpu"), memory_format)
 
 
 @method
-def cuda(input: Tensor, device: int | None = None) -> Tensor:
+def cuda(input: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
     """The tensor on a GPU."""
-    return to(input, Device("cuda", device))
+    where = device if isinstance(device, str | Device) else Device("cuda", device)
+    return contiguous_as(to(input, where), memory_format)
 
 
 def _conversion(dtype: DType, name: str) -> None:
-    def convert(self: Tensor) -> Tensor:
-        return cast(self, dtype.numpy)
+    def convert(self: Tensor, memory_format: Any = None) -> Tensor:
+        return contiguous_as(cast(self, dtype.numpy), memory_format)
 
     convert.__name__, convert.__doc__ = name, f"The tensor as {dtype.name}."
     method(convert)

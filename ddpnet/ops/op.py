@@ -15,19 +15,29 @@ A subclass writes `forward` above `backward`, on raw arrays:
 `forward` gets the inputs (arrays; Python numbers stay numbers) and the options by name. `backward` gets the gradient of
 each output and returns one gradient for each input: new arrays, views, or the argument itself; None where
 `self.needs[i]` is false or nothing flows. The engine sums over broadcast dimensions and restores dtypes.
+
+With `create_graph` the same `backward` is called with Tensors: the gradients, and what was saved of the inputs and
+outputs. So one written with operators and with the functions of `array_module(g)` can be derived again. Where the fast
+way is another (a kernel, an update in place, an intermediate result), `differentiable_backward` below it is written
+with functions of Tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ddpnet.autograd.grad_mode import mode
-from ddpnet.autograd.graph import NOWHERE, Node, edge_to
-from ddpnet.backend import Array, shares_memory
-from ddpnet.tensor import Tensor, Version
+from ddpnet.autograd.graph import NOWHERE, Node, edge_to, tensor_at
+from ddpnet.backend import Array, is_array, shares_memory
+from ddpnet.dtypes import category, from_numpy
+from ddpnet.tensor import Tensor, Version, ViewOf
+
+_Kept = tuple[Array, int, Version | None, int]
+"""A saved array that belongs to a tensor; the number of the input, or, from the number of inputs on, of the output; its
+version, and what that has to be at backward. A private copy has no version: it cannot change."""
 
 
 class Op(Node):
@@ -41,9 +51,9 @@ class Op(Node):
     """For each output, whether gradients flow through it."""
 
     saved: Any = ()
-    needs: tuple[bool, ...]
-    """For each input, whether a gradient is wanted."""
-    _versions: Sequence[tuple[Version, int, Array]] = ()
+    restore: Callable[[], None] | None = None
+    """Computes again what was saved, in a checkpoint."""
+    _kept: Sequence[_Kept] = ()
     _inputs: Sequence[tuple[tuple[int, ...], np.dtype[Any]] | None]
     _outputs: Sequence[tuple[tuple[int, ...], np.dtype[Any]]] | None = None
 
@@ -54,6 +64,10 @@ class Op(Node):
 
     forward: Any
     backward: Any
+
+    def differentiable_backward(self, *gradients: Any) -> Any:
+        """`backward` with Tensors, recorded; `self.saved` has Tensors, too."""
+        return self.backward(*gradients)
 
     def save(self, *arrays: Array) -> None:
         """Keep arrays for `backward`. An input or output is saved as it came, so that its changes are noticed."""
@@ -71,14 +85,16 @@ class Op(Node):
                 result = node.forward(*arrays, **options)
         except ValueError as error:  # NumPy's word for shapes that do not fit
             raise RuntimeError(str(error)) from error
-        outputs = tuple([Tensor(y) for y in result]) if type(result) is tuple else (Tensor(result),)
-        if cls.view and shares_memory(arrays[0], outputs[0].array):
-            inputs[0].version.share(inputs[0], *outputs)
+        results = result if type(result) is tuple else (result,)
+        outputs = tuple([Tensor(y) for y in results])
+        if cls.view and any(shares_memory(arrays[0], y.array) or not y.array.size for y in outputs):
+            kind = "no_grad" if not enabled else "several" if type(result) is tuple else ""
+            ViewOf.connect(inputs[0], outputs, cls, options, kind)
         if True in node.needs:
-            node._record(inputs, outputs)
+            node._record(inputs, outputs, results)
         return outputs if type(result) is tuple else outputs[0]
 
-    def _record(self, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    def _record(self, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...], results: tuple[Array, ...]) -> None:
         self.edges = tuple([edge_to(x) if need else NOWHERE for x, need in zip(inputs, self.needs, strict=True)])
         Node.__init__(self)
         self._inputs = [
@@ -87,34 +103,26 @@ class Op(Node):
         if len(outputs) > 1:
             self._outputs = [(y.array.shape, y.array.dtype) for y in outputs]
         for number, output in enumerate(outputs):
-            if self.differentiable[number]:
+            if self.differentiable[number] and output.array.dtype.kind in "fV":
                 output.grad_fn, output.output_nr, output._requires_grad = self, number, True
         if self.saved:
+            for output, result in zip(outputs, results, strict=True):
+                if output.array is not result:  # a NumPy scalar became an array
+                    self.saved = tuple(output.array if kept is result else kept for kept in self.saved)
             self._watch(inputs + outputs)
 
     def _watch(self, tensors: tuple[Any, ...]) -> None:
-        """Note the versions of the inputs and outputs that were saved."""
+        """Note which inputs and outputs were saved, and their versions."""
         saved = [id(array) for array in self.saved]
-        self._versions = [
-            (x.version, x.version.value, x.array) for x in tensors if isinstance(x, Tensor) and id(x.array) in saved
+        self._kept = [
+            (x.array, place, x.version, x.version.value)
+            for place, x in enumerate(tensors)
+            if isinstance(x, Tensor) and id(x.array) in saved
         ]
 
     def propagate(self, gradients: list[Array | None]) -> Sequence[Array | None]:
         """Check what was saved, call `backward`, and bring its gradients to the shapes and dtypes of the inputs."""
-        if self.saved is None:
-            raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved tensors after they "
-                "have already been freed). Saved intermediate values of the graph are freed when you call .backward() "
-                "or autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second "
-                f"time. (node: {self.name()})"
-            )
-        for version, value, array in self._versions:
-            if version.value != value:
-                raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"a tensor of shape {list(array.shape)} saved by {self.name()} is at version {version.value}; "
-                    f"expected version {value} instead. Change a copy (tensor.clone()), or change it after backward()."
-                )
+        self._check_saved()
         if self._outputs is not None:
             gradients = [
                 np.zeros_like(next(g for g in gradients if g is not None), shape=shape, dtype=dtype) if g is None else g
@@ -127,15 +135,99 @@ class Op(Node):
             None if meta is None or g is None else _fit(g, *meta) for g, meta in zip(results, self._inputs, strict=True)
         ]
 
+    def propagate_recorded(self, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
+        """As `propagate`, with Tensors."""
+        self._check_saved()
+        if self._outputs is not None:
+            some = next(g for g in gradients if g is not None)
+            gradients = [
+                some.new_zeros(shape, dtype=from_numpy(dtype)) if g is None else g
+                for g, (shape, dtype) in zip(gradients, self._outputs, strict=True)
+            ]
+        arrays, self.saved = self.saved, self._saved_tensors()
+        try:
+            results = self.differentiable_backward(*gradients)
+        finally:
+            self.saved = arrays
+        if type(results) is not tuple:
+            results = (results,)
+        return [
+            None if meta is None or g is None else self._fit_recorded(g, *meta)
+            for g, meta in zip(results, self._inputs, strict=True)
+        ]
+
+    def _check_saved(self) -> None:
+        if self.saved is None and self.restore is not None:
+            self.restore()
+        if self.saved is None:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved tensors after they "
+                "have already been freed). Saved intermediate values of the graph are freed when you call .backward() "
+                "or autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second "
+                f"time. (node: {self.name()})"
+            )
+        for array, place, version, value in self._kept:
+            if version is not None and version.value != value:
+                which = "an input" if place < len(self.edges) else "the output"
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                    f"{which} of shape {list(array.shape)} saved by {self.name()} is at version {version.value}; "
+                    f"expected version {value} instead. Change a copy (tensor.clone()), or change it after backward()."
+                )
+
+    def _saved_tensors(self) -> tuple[Any, ...]:
+        """What was saved, with Tensors in place of arrays: inputs and outputs have their place in the graph."""
+        own_way = type(self).differentiable_backward is not Op.differentiable_backward
+        places = {id(array): place for array, place, _, _ in reversed(self._kept)}
+
+        def tensor(kept: Any) -> Any:
+            if not is_array(kept):
+                return kept
+            place = places.get(id(kept))
+            if place is None:
+                if category(kept.dtype) == 2 and not own_way:
+                    raise NotImplementedError(
+                        f"the gradient of {self.name()} cannot be derived again (create_graph=True): it is computed "
+                        "from an intermediate result"
+                    )
+                return Tensor(kept)
+            edge = self.edges[place] if place < len(self.edges) else (self, place - len(self.edges))
+            return Tensor(kept) if edge[0] is None else tensor_at(kept, edge)
+
+        return tuple(tensor(kept) for kept in self.saved)
+
+    def _fit_recorded(self, gradient: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+        """`_fit` for Tensors."""
+        if not isinstance(gradient, Tensor):
+            raise NotImplementedError(f"the gradient of {self.name()} cannot be derived again (create_graph=True)")
+        if gradient.array.shape != shape:
+            lead = gradient.ndim - len(shape)
+            spread = [lead + i for i, extent in enumerate(shape) if extent != gradient.array.shape[lead + i]]
+            gradient = gradient.sum((*range(lead), *spread), keepdim=True).reshape(shape)
+        return gradient if gradient.array.dtype == dtype else gradient.to(from_numpy(dtype))
+
     def release(self) -> None:
         """Forget what was saved; a second backward that needs it raises."""
         if self.saved:
-            self.saved, self._versions = None, ()
+            self.saved, self._kept = None, ()
 
-    def rescue(self, array: Array) -> None:
-        """Go on with a copy of `array`, which is about to be overwritten, if it was saved."""
-        self.saved = tuple(array.copy() if kept is array else kept for kept in self.saved)
-        self._versions = [watched for watched in self._versions if watched[2] is not array]
+    def saves_over(self, target: Tensor, result: Tensor) -> None:
+        """The values of `result` go to the memory of `target`, the first input, now: what was saved of its old values
+        is copied, and what was saved of the result is found at `target` from now on."""
+        if not self.saved:
+            return
+        old, new = target.array, result.array
+        copy = old.copy() if any(kept is old for kept in self.saved) else None
+        self.saved = tuple(copy if kept is old else old if kept is new else kept for kept in self.saved)
+        moved: list[_Kept] = []
+        for array, place, version, value in self._kept:
+            if array is old and place == 0:
+                moved.append((copy, place, None, 0))
+            elif array is new:
+                moved.append((old, place, target.version, target.version.value + 1))
+            else:  # the same tensor as a second operand: PyTorch refuses it at backward, as changed
+                moved.append((copy if array is old else array, place, version, value))
+        self._kept = moved
 
 
 def _fit(gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -144,6 +236,8 @@ def _fit(gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array
         gradient = np.asarray(gradient)
     if gradient.shape != shape:
         lead = gradient.ndim - len(shape)
+        if gradient.dtype.itemsize == 2:
+            gradient = gradient.astype(np.float32)
         gradient = gradient.sum(axis=tuple(range(lead)))
         spread = tuple(axis for axis, extent in enumerate(shape) if extent != gradient.shape[axis])
         if spread:

@@ -1,30 +1,70 @@
-"""From many elements to few: sums, means, extremes, variances."""
+"""From many elements to few: sums, means, products, and whether any or all hold."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from ddpnet.backend import array_module
+from ddpnet.backend import Array, array_module
 from ddpnet.dtypes import DType, category
+from ddpnet.ops.autocasting import autocasts
 from ddpnet.ops.conversion import cast
 from ddpnet.ops.dims import Dims, axes, one_axis
+from ddpnet.ops.keywords import numpy_names
 from ddpnet.ops.op import Op
+from ddpnet.ops.out import with_out
 from ddpnet.tensor import Tensor, method
+
+__all__ = [
+    "all",
+    "any",
+    "count_nonzero",
+    "mean",
+    "nanmean",
+    "nansum",
+    "prod",
+    "sum",
+]
+
+
+def wide(x: Array) -> Array:
+    """float16 and bfloat16 as float32, in which PyTorch computes them; other arrays as they are."""
+    return x.astype(np.float32) if x.dtype.itemsize == 2 and category(x.dtype) == 2 else x
+
+
+def reduced(dim: Any, ndim: int) -> tuple[int, ...]:
+    """The dimensions to reduce, counted from 0; none of a 0-d tensor. RuntimeError if one comes twice."""
+    dims = axes(tuple(dim) if isinstance(dim, list) else dim, ndim)
+    if ndim == 0:
+        return ()
+    if len(dims) > 1 and len(set(dims)) < len(dims):
+        again = next(d for d in dims if dims.count(d) > 1)
+        raise RuntimeError(f"dim {again} appears multiple times in the list of dims")
+    return dims
 
 
 def spread(g: Any, shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> Any:
     """A reduction's gradient as a read-only view of the shape that was reduced."""
-    if not keepdim:
-        g = g.reshape(tuple(1 if axis in dims else extent for axis, extent in enumerate(shape)))
-    return array_module(g).broadcast_to(g, shape)
+    return array_module(g).broadcast_to(kept(g, shape, dims, keepdim), shape)
+
+
+def kept(g: Any, shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> Any:
+    """A reduction's result or gradient with the reduced dimensions in their places, of extent 1."""
+    if keepdim or not dims:
+        return g
+    return g.reshape(tuple([1 if axis in dims else extent for axis, extent in enumerate(shape)]))
 
 
 class Sum(Op):
-    def forward(self, x, dims, keepdim):
+    def forward(self, x, dims, keepdim, dtype=None):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
-        return x.sum(axis=dims, keepdims=keepdim, dtype=np.int64 if category(x.dtype) < 2 else None)
+        if category(x.dtype) < 2:
+            return x.sum(axis=dims, keepdims=keepdim, dtype=dtype or np.int64)
+        if x.dtype.itemsize == 2:
+            return wide(x).sum(axis=dims, keepdims=keepdim).astype(x.dtype)
+        return x.sum(axis=dims, keepdims=keepdim)
 
     def backward(self, g):
         return spread(g, self.shape, self.dims, self.keepdim)
@@ -33,210 +73,155 @@ class Sum(Op):
 class Mean(Op):
     def forward(self, x, dims, keepdim):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
-        y = x.mean(axis=dims, keepdims=keepdim)
-        self.count = x.size // (y.size or 1)
-        return y
+        y = wide(x).sum(axis=dims, keepdims=keepdim)
+        count = 1
+        for axis in dims:
+            count *= x.shape[axis]
+        self.count = count
+        return (y / count if count else y * np.nan).astype(x.dtype, copy=False)
 
     def backward(self, g):
         return spread(g / (self.count or 1), self.shape, self.dims, self.keepdim)
 
 
-class Var(Op):
-    """The variance with divisor n - correction."""
+class Prod(Op):
+    """The product along one dimension."""
 
-    def forward(self, x, dims, keepdim, correction):
-        deviation = x - x.mean(axis=dims, keepdims=True)
-        total = (deviation * deviation).sum(axis=dims, keepdims=keepdim)
-        self.dims, self.keepdim = dims, keepdim
-        self.divisor = np.prod([x.shape[axis] for axis in dims], dtype=np.int64).item() - correction
-        self.save(deviation)
-        return total / self.divisor if self.divisor > 0 else total * np.nan
-
-    def backward(self, g):
-        (deviation,) = self.saved
-        return spread(g, deviation.shape, self.dims, self.keepdim) * deviation * (2 / self.divisor)
-
-
-class _Extreme(Op):
-    """The gradient is shared by all elements that are extreme."""
+    def forward(self, x, dim, keepdim, dtype=None):
+        integers = category(x.dtype) < 2
+        y = wide(x).prod(axis=dim, keepdims=keepdim, dtype=dtype or np.int64 if integers else None)
+        y = array_module(x).asarray(y if integers else y.astype(x.dtype, copy=False))
+        self.dim, self.keepdim = dim, keepdim
+        self.save(x, y)
+        return y
 
     def backward(self, g):
         x, y = self.saved
-        hit = x == y
-        return (g / hit.sum(dtype=x.dtype)) * hit
-
-
-class Max(_Extreme):
-    graph_name = "MaxBackward1"
-
-    def forward(self, x):
-        y = x.max()
-        self.save(x, y)
-        return y
-
-
-class Min(_Extreme):
-    graph_name = "MinBackward1"
-
-    def forward(self, x):
-        y = x.min()
-        self.save(x, y)
-        return y
-
-
-class _ExtremeAlong(Op):
-    """Values and indices along one dimension; the gradient goes to the element of the index."""
-
-    differentiable = (True, False)
-    position: Any
-    """Where the extreme element is along a dimension; subclasses write it."""
-
-    def forward(self, x, dim, keepdim):
-        xp = array_module(x)
-        self.shape, self.dim, self.keepdim = x.shape, dim, keepdim
-        index = xp.expand_dims(self.position(x, dim), dim)
-        values = xp.take_along_axis(x, index, dim)
-        self.save(index)
-        return (values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))
-
-    def backward(self, g, _):
-        (index,) = self.saved
         xp = array_module(g)
-        dx = xp.zeros(self.shape, g.dtype)
-        xp.put_along_axis(dx, index, g if self.keepdim else xp.expand_dims(g, self.dim), self.dim)
-        return dx
+        if not self.keepdim:
+            g, y = xp.expand_dims(g, self.dim), xp.expand_dims(y, self.dim)
+        if (x != 0).all():
+            return g * y / x
+        x = xp.moveaxis(x, self.dim, -1)  # a 0 cannot be divided out: the product before times the product behind
+        one = xp.ones((*x.shape[:-1], 1), x.dtype)
+        before = xp.concatenate([one, x[..., :-1].cumprod(-1)], -1)
+        behind = xp.concatenate([xp.flip(xp.flip(x[..., 1:], -1).cumprod(-1), -1), one], -1)
+        return g * xp.moveaxis(before * behind, -1, self.dim)
+
+    def differentiable_backward(self, g):
+        x, y = self.saved
+        if not self.keepdim:
+            g, y = g.unsqueeze(self.dim), y.unsqueeze(self.dim)
+        if (x.array != 0).all():
+            return g * y / x
+        last = x.transpose(self.dim, -1)
+        ones = Tensor(array_module(x.array).eye(last.shape[-1], dtype=bool))
+        others = prod(last.unsqueeze(-2).masked_fill(ones, 1), -1)
+        return g * others.transpose(self.dim, -1)
 
 
-class MaxAlong(_ExtremeAlong):
-    graph_name = "MaxBackward0"
-
-    def position(self, x, dim):
-        return x.argmax(dim)
-
-
-class MinAlong(_ExtremeAlong):
-    graph_name = "MinBackward0"
-
-    def position(self, x, dim):
-        return x.argmin(dim)
-
-
-class Extremes(NamedTuple):
-    """What `max` and `min` give along a dimension."""
-
-    values: Tensor
-    indices: Tensor
-
-
+@with_out
 @method
+@numpy_names
+@autocasts("float32", "cuda")
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum over all dimensions or those given; integers are added as int64."""
-    input = input if dtype is None else cast(input, dtype.numpy)
-    return Sum.apply(input, dims=axes(dim, input.ndim), keepdim=keepdim)
+    dims = reduced(dim, input.array.ndim)
+    if dtype is None:
+        return Sum.apply(input, dims=dims, keepdim=keepdim)
+    return Sum.apply(cast(input, dtype.numpy), dims=dims, keepdim=keepdim, dtype=dtype.numpy)
 
 
+@with_out
 @method
+@numpy_names
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean over all dimensions or those given, of floating-point elements."""
     input = input if dtype is None else cast(input, dtype.numpy)
     if category(input.array.dtype) < 2:
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {input.dtype.name}"
+            f"Got: {input.dtype.scalar_name}"
         )
-    return Mean.apply(input, dims=axes(dim, input.ndim), keepdim=keepdim)
+    return Mean.apply(input, dims=reduced(dim, input.array.ndim), keepdim=keepdim)
+
+
+@with_out
+@method
+@numpy_names
+def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The sum of the elements that are numbers."""
+    input = input if dtype is None else cast(input, dtype.numpy)
+    absent = input.array != input.array
+    return sum(input.masked_fill(Tensor(absent), 0) if absent.any() else input, dim, keepdim)
+
+
+@with_out
+@method
+@numpy_names
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The mean of the elements that are numbers."""
+    if category(input.array.dtype) < 2:
+        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype}")
+    present = input.array == input.array
+    count = present.sum(axis=reduced(dim, input.array.ndim), keepdims=keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / Tensor(count)
+
+
+@with_out
+@method
+@numpy_names
+@autocasts("float32")
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The product of all elements, or along a dimension; integers are multiplied as int64."""
+    kind = None if dtype is None else dtype.numpy
+    input = input if kind is None else cast(input, kind)
+    axis = 0 if dim is None else one_axis(dim, input.ndim)
+    if dim is None or input.ndim == 0:
+        return Prod.apply(input.reshape(-1), dim=0, keepdim=False, dtype=kind)
+    return Prod.apply(input, dim=axis, keepdim=keepdim, dtype=kind)
+
+
+def _logical(input: Tensor, name: str, dim: Dims, keepdim: bool) -> Tensor:
+    """`all` or `any`: bool, but uint8 of uint8; () and [] name no dimension here."""
+    x = input.array
+    dims = reduced(dim, x.ndim) if dim is None or isinstance(dim, int) or len(dim) else ()
+    truth = getattr(x if x.dtype == np.bool_ else x != 0, name)(axis=dims, keepdims=keepdim)
+    return Tensor(truth.astype(np.uint8) if x.dtype == np.uint8 else truth)
+
+
+@with_out
+@method
+@numpy_names
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """bool (uint8 of uint8): whether no element is zero."""
+    return _logical(input, "all", dim, keepdim)
+
+
+@with_out
+@method
+@numpy_names
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """bool (uint8 of uint8): whether an element is not zero."""
+    return _logical(input, "any", dim, keepdim)
 
 
 @method
-def var(
-    input: Tensor,
-    dim: Dims = None,
-    unbiased: bool = True,
-    keepdim: bool = False,
-    *,
-    correction: int | None = None,
-) -> Tensor:
-    """The variance, with divisor n - 1 unless `unbiased` is False or `correction` says otherwise."""
-    correction = int(unbiased) if correction is None else correction
-    return Var.apply(input, dims=axes(dim, input.ndim), keepdim=keepdim, correction=correction)
+@numpy_names
+def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
+    """int64: how many elements are not zero."""
+    return Tensor((input.array != 0).sum(axis=reduced(dim, input.ndim), dtype=np.int64))
 
 
 @method
-def std(
-    input: Tensor,
-    dim: Dims = None,
-    unbiased: bool = True,
-    keepdim: bool = False,
-    *,
-    correction: int | None = None,
-) -> Tensor:
-    """The square root of the variance."""
-    return var(input, dim, unbiased, keepdim, correction=correction).sqrt()
-
-
-def _with_elements(input: Tensor, dim: int | None, name: str) -> Any:
-    """`dim` counted from 0; IndexError if it is not there, or where there is no element to choose."""
-    if dim is None:
-        if input.array.size == 0:
-            raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
-        return None
-    axis = one_axis(dim, input.ndim)
-    if input.ndim and input.array.shape[axis] == 0:
-        raise IndexError(f"{name}(): Expected reduction dim {axis} to have non-zero size.")
-    return axis
-
-
-@method
-def max(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
-    """The largest element; with `dim` the (values, indices) along it; with a tensor `maximum` of the two."""
-    if isinstance(dim, Tensor):
-        return input.maximum(dim)
-    if dim is None:
-        if input.array.size == 0:
-            raise RuntimeError("max(): Expected reduction dim to be specified for input.numel() == 0.")
-        return Max.apply(input)
-    return Extremes(*MaxAlong.apply(input, dim=_with_elements(input, dim, "max"), keepdim=keepdim))
-
-
-@method
-def min(input: Tensor, dim: int | Tensor | None = None, keepdim: bool = False) -> Any:
-    """The smallest element; with `dim` the (values, indices) along it; with a tensor `minimum` of the two."""
-    if isinstance(dim, Tensor):
-        return input.minimum(dim)
-    if dim is None:
-        if input.array.size == 0:
-            raise RuntimeError("min(): Expected reduction dim to be specified for input.numel() == 0.")
-        return Min.apply(input)
-    return Extremes(*MinAlong.apply(input, dim=_with_elements(input, dim, "min"), keepdim=keepdim))
-
-
-@method
-def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """int64: where the largest element is, in the flattened tensor or along `dim`."""
-    return Tensor(input.array.argmax(axis=_with_elements(input, dim, "argmax"), keepdims=keepdim))
-
-
-@method
-def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """int64: where the smallest element is, in the flattened tensor or along `dim`."""
-    return Tensor(input.array.argmin(axis=_with_elements(input, dim, "argmin"), keepdims=keepdim))
-
-
-@method
-def all(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """bool: whether no element is zero."""
-    return Tensor(input.array.all(axis=dim, keepdims=keepdim))
-
-
-@method
-def any(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """bool: whether an element is not zero."""
-    return Tensor(input.array.any(axis=dim, keepdims=keepdim))
-
-
-@method
-def norm(input: Tensor, p: float = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """The p-norm over all dimensions or those given."""
-    if p == 2:
-        return (input * input).sum(dim, keepdim).sqrt()
-    return (input.abs() ** p).sum(dim, keepdim) ** (1 / p)
+def sum_to_size(input: Tensor, *size: int | Sequence[int]) -> Tensor:
+    """The sum over the dimensions along which a tensor of this size would be broadcast to the shape of the input."""
+    extents = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
+    shape = input.array.shape
+    lead = len(shape) - len(extents)
+    pairs = zip(extents, shape[max(lead, 0) :], strict=False)
+    if lead < 0 or [1 for want, have in pairs if want not in (1, have)]:
+        raise RuntimeError(f"size {{{list(extents)}}} is not expandable to size {{{list(shape)}}}.")
+    inner = [lead + i for i, want in enumerate(extents) if want == 1 and shape[lead + i] != 1]
+    dims = (*range(lead), *inner)
+    return sum(input, dims, True).reshape(extents) if dims or not extents else input

@@ -1,25 +1,45 @@
-"""The same elements in another shape: views where NumPy can make one, and joining."""
+"""The same elements in another shape, or with their dimensions in another order: views where NumPy can make one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
 from typing import Any
 
 import numpy as np
 
-from ddpnet import dtypes
 from ddpnet.backend import array_module
-from ddpnet.ops.conversion import cast
+from ddpnet.dtypes import DType
 from ddpnet.ops.dims import Dims, axes, one_axis
 from ddpnet.ops.op import Op
+from ddpnet.ops.reinterpretation import view_dtype
 from ddpnet.tensor import Tensor, method
+
+__all__ = [
+    "permute",
+    "reshape",
+    "squeeze",
+    "t",
+    "transpose",
+    "unsqueeze",
+]
 
 
 def extents(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """The shape of `f(2, 3)` and `f((2, 3))` alike."""
-    if len(shape) == 1 and not isinstance(shape[0], int):
-        shape = tuple(shape[0])
-    return tuple(int(extent) for extent in shape)
+    if len(shape) == 1:
+        first = shape[0]
+        if type(first) is not int and (not isinstance(first, Tensor) or first.ndim) and not hasattr(first, "__index__"):
+            shape = tuple(first)
+    return tuple([extent if type(extent) is int else operator.index(extent) for extent in shape])
+
+
+def named_or(shape: tuple[Any, ...], named: dict[str, Any], name: str, function: str) -> tuple[int, ...]:
+    """The shape that was given in place, or by its keyword; TypeError for both or neither."""
+    if not named:
+        return extents(shape)
+    if shape or set(named) != {name}:
+        raise TypeError(f"{function}() got an unexpected combination of arguments: {', '.join(named)}")
+    return extents((named[name],))
 
 
 class View(Op):
@@ -31,6 +51,16 @@ class View(Op):
 
     def backward(self, g):
         return g.reshape(self.shape)
+
+
+class UnsafeView(View):
+    """A copy, where the elements do not lie in memory as a view would need."""
+
+    view = False
+
+
+class Alias(View):
+    pass
 
 
 class Transpose(Op):
@@ -62,7 +92,10 @@ class Permute(Op):
         return x.transpose(order)
 
     def backward(self, g):
-        return g.transpose(np.argsort(self.order).tolist())
+        back = [0] * len(self.order)
+        for place, axis in enumerate(self.order):
+            back[axis] = place
+        return array_module(g).transpose(g, back)
 
 
 class Expand(Op):
@@ -71,10 +104,19 @@ class Expand(Op):
     view = True
 
     def forward(self, x, shape):
-        return array_module(x).broadcast_to(x, shape)
+        xp = array_module(x)
+        if xp is np:
+            return np.lib.stride_tricks.as_strided(x, shape, _strides(x, shape), writeable=x.flags.writeable)
+        return xp.broadcast_to(x, shape)
 
     def backward(self, g):
         return g
+
+
+def _strides(x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    lead = len(shape) - x.ndim
+    kept = [step if have == want else 0 for step, have, want in zip(x.strides, x.shape, shape[lead:], strict=True)]
+    return (0,) * lead + tuple(kept)
 
 
 class Unsqueeze(View):
@@ -89,86 +131,80 @@ class SqueezeAlong(View):
     graph_name = "SqueezeBackward1"
 
 
-class Cat(Op):
-    def forward(self, *arrays, dim):
-        self.dim = dim
-        self.ends = np.cumsum([x.shape[dim] for x in arrays])[:-1].tolist()
-        return array_module(arrays[0]).concatenate(arrays, axis=dim)
-
-    def backward(self, g):
-        return tuple(array_module(g).split(g, self.ends, axis=self.dim))
+class SqueezeSeveral(View):
+    graph_name = "SqueezeBackward2"
 
 
-class Stack(Op):
-    def forward(self, *arrays, dim):
-        self.dim = dim
-        return array_module(arrays[0]).stack(arrays, axis=dim)
-
-    def backward(self, g):
-        return tuple(array_module(g).moveaxis(g, self.dim, 0))
-
-
-def _resolved(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+def resolved(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
     """`shape` with its -1 replaced; RuntimeError if `count` elements do not fit."""
-    known = int(np.prod([extent for extent in shape if extent != -1], dtype=np.int64))
-    unknown = shape.count(-1)
+    known = 1
+    unknown = 0
+    for extent in shape:
+        if extent == -1:
+            unknown += 1
+        elif extent < 0:
+            raise RuntimeError(f"invalid shape dimension {extent}")
+        else:
+            known *= extent
     if unknown > 1:
         raise RuntimeError("only one dimension can be inferred")
-    if unknown and known == 0:
+    if unknown and known == 0 and count == 0:
         raise RuntimeError(
             f"cannot reshape tensor of {count} elements into shape {list(shape)} because the unspecified dimension "
             "size -1 can be any value and is ambiguous"
         )
-    if (unknown and count % known) or (not unknown and known != count) or min(shape, default=0) < -1:
+    if count % known if unknown and known else known != count or unknown:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {count}")
-    return tuple(count // known if extent == -1 else extent for extent in shape)
+    return tuple([count // known if extent == -1 else extent for extent in shape]) if unknown else shape
+
+
+def _viewable(array: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the elements can take a shape without moving."""
+    if array.size == 0 or array.flags.c_contiguous:
+        return True
+    return bool(array_module(array).may_share_memory(array, array.reshape(shape)))
 
 
 @method
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *shape: Any, **named: Any) -> Tensor:
     """The elements in another shape, one extent of which may be -1: a view where the strides allow it."""
-    return View.apply(input, shape=_resolved(extents(shape), input.array.size))
+    wanted = resolved(named_or(shape, named, "shape", "reshape"), input.array.size)
+    flags = input.array.flags
+    return (View if flags.c_contiguous or _viewable(input.array, wanted) else UnsafeView).apply(input, shape=wanted)
 
 
 @method
-def view(input: Tensor, *shape: Any) -> Tensor:
-    """As `reshape`, but RuntimeError where it cannot be a view."""
-    if len(shape) == 1 and isinstance(shape[0], dtypes.DType):
-        raise NotImplementedError("view(dtype) is not supported; use to(dtype)")
-    result = View.apply(input, shape=_resolved(extents(shape), input.array.size))
-    if input.array.size and not array_module(input.array).may_share_memory(input.array, result.array):
+def view(input: Tensor, *shape: Any, **named: Any) -> Tensor:
+    """As `reshape`, but RuntimeError where it cannot be a view; with a dtype the same bytes as other elements."""
+    dtype = named.get("dtype", shape[0] if len(shape) == 1 else None)
+    if isinstance(dtype, DType):
+        return view_dtype(input, dtype) if dtype is not input.dtype else Alias.apply(input, shape=input.array.shape)
+    wanted = resolved(named_or(shape, named, "size", "view"), input.array.size)
+    if not _viewable(input.array, wanted):
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
             "contiguous subspaces). Use .reshape(...) instead."
         )
-    return result
+    return View.apply(input, shape=wanted)
 
 
 @method
 def view_as(input: Tensor, other: Tensor) -> Tensor:
     """A view with the shape of `other`."""
-    return view(input, other.shape)
+    return view(input, other.array.shape)
 
 
 @method
-def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """The dimensions from `start_dim` to `end_dim` as one."""
-    if input.ndim == 0:
-        return reshape(input, 1)
-    first, last = one_axis(start_dim, input.ndim), one_axis(end_dim, input.ndim)
-    if first > last:
-        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
-    if first == last:
-        return input
-    shape = input.array.shape
-    middle = int(np.prod(shape[first : last + 1], dtype=np.int64))
-    return View.apply(input, shape=(*shape[:first], middle, *shape[last + 1 :]))
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """The elements in the shape of `other`."""
+    return reshape(input, other.array.shape)
 
 
 @method
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """A view with two dimensions exchanged."""
-    return Transpose.apply(input, first=one_axis(dim0, input.ndim), second=one_axis(dim1, input.ndim))
+    first, second = one_axis(dim0, input.ndim), one_axis(dim1, input.ndim)
+    return Transpose.apply(input, first=first, second=second) if input.ndim else Alias.apply(input, shape=())
 
 
 @method
@@ -179,43 +215,20 @@ def t(input: Tensor) -> Tensor:
     return T.apply(input)
 
 
-Tensor.T = property(t)  # type: ignore[attr-defined]
-Tensor.mT = property(lambda self: transpose(self, -2, -1))  # type: ignore[attr-defined]
-
-
 @method
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *dims: Any, **named: Any) -> Tensor:
     """A view with its dimensions in another order."""
-    order = tuple(one_axis(dim, input.ndim) for dim in extents(dims))
-    if sorted(order) != list(range(input.ndim)):
-        raise RuntimeError(f"permute(dims): {list(order)} does not name each of {input.ndim} dimensions once")
-    return Permute.apply(input, order=order)
-
-
-@method
-def expand(input: Tensor, *sizes: Any) -> Tensor:
-    """A view in which dimensions of extent 1 are repeated; -1 keeps an extent."""
-    shape = extents(sizes)
-    if len(shape) < input.ndim:
+    wanted = named_or(dims, named, "dims", "permute")
+    ndim = input.array.ndim
+    if len(wanted) != ndim:
         raise RuntimeError(
-            f"expand: the number of sizes provided ({len(shape)}) must be greater or equal to the number of dimensions "
-            f"in the tensor ({input.ndim})"
+            "permute: number of dimensions in the tensor input does not match the length of the desired "
+            f"ordering of dimensions i.e. input.dim() = {ndim} is not equal to len(dims) = {len(wanted)}"
         )
-    own = (1,) * (len(shape) - input.ndim) + input.array.shape
-    wanted = tuple(have if want == -1 else want for want, have in zip(shape, own, strict=True))
-    for axis, (want, have) in enumerate(zip(wanted, own, strict=True)):
-        if have not in (1, want):
-            raise RuntimeError(
-                f"The expanded size of the tensor ({want}) must match the existing size ({have}) at non-singleton "
-                f"dimension {axis}.  Target sizes: {list(shape)}.  Tensor sizes: {list(input.array.shape)}"
-            )
-    return Expand.apply(input, shape=wanted)
-
-
-@method
-def expand_as(input: Tensor, other: Tensor) -> Tensor:
-    """A view expanded to the shape of `other`."""
-    return expand(input, other.shape)
+    order = tuple([one_axis(dim, ndim) for dim in wanted])
+    if len(set(order)) != ndim:
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return Permute.apply(input, order=order)
 
 
 @method
@@ -228,75 +241,38 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 @method
 def squeeze(input: Tensor, dim: Dims = None) -> Tensor:
     """A view without the dimensions of extent 1: all of them, or those among `dim`."""
-    out = {axis for axis in axes(dim, input.ndim) if input.ndim and input.array.shape[axis] == 1}
-    shape = tuple(extent for axis, extent in enumerate(input.array.shape) if axis not in out)
-    return (Squeeze if dim is None else SqueezeAlong).apply(input, shape=shape)
+    shape = input.array.shape
+    if dim is None:
+        return Squeeze.apply(input, shape=tuple([extent for extent in shape if extent != 1]))
+    several = not isinstance(dim, int)
+    out = [one_axis(d, input.ndim) for d in dim] if several else axes(dim, input.ndim)  # type: ignore[union-attr]
+    if len(set(out)) != len(out):
+        raise RuntimeError(f"dim {out[0]} appears multiple times in the list of dims")
+    kept = tuple([extent for axis, extent in enumerate(shape) if extent != 1 or axis not in out])
+    return (SqueezeSeveral if several else SqueezeAlong).apply(input, shape=kept)
 
 
 @method
-def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor with its elements in the order of their indices: itself if it has them so."""
-    return input if input.is_contiguous() else input.clone()
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors joined along an existing dimension."""
-    if not tensors:
-        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-    alike = _alike(tensors)
-    parts = [part for part in alike if part.array.shape != (0,)] or alike  # PyTorch lets these pass beside any shape
-    return Cat.apply(*parts, dim=one_axis(dim, parts[0].ndim))
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new dimension."""
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    parts = _alike(tensors)
-    for position, part in enumerate(parts):
-        if part.shape != parts[0].shape:
+def expand(input: Tensor, *size: Any, implicit: bool = False, **named: Any) -> Tensor:
+    """A view in which dimensions of extent 1 are repeated; -1 keeps an extent."""
+    shape = named_or(size, named, "size", "expand")
+    lead = len(shape) - input.ndim
+    if lead < 0:
+        raise RuntimeError(
+            f"expand(torch.{input.dtype.scalar_name}Tensor{{{list(input.array.shape)}}}, size={list(shape)}): the "
+            f"number of sizes provided ({len(shape)}) must be greater or equal to the number of dimensions in the "
+            f"tensor ({input.ndim})"
+        )
+    own = (1,) * lead + input.array.shape
+    wanted = tuple([have if want == -1 else want for want, have in zip(shape, own, strict=True)])
+    for axis, (want, have) in enumerate(zip(shape, own, strict=True)):
+        if want == -1 and axis < lead:
             raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at entry 0 and "
-                f"{list(part.shape)} at entry {position}"
+                f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {axis}"
             )
-    return Stack.apply(*parts, dim=one_axis(dim, parts[0].ndim + 1))
-
-
-def _alike(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors in their common dtype."""
-    common = tensors[0].array.dtype
-    for tensor in tensors:
-        common = dtypes.promote(common, tensor.array.dtype)
-    return [cast(tensor, common) for tensor in tensors]
-
-
-@method
-def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Views of consecutive parts along a dimension, of one size (the last may be smaller) or of those given."""
-    dim = one_axis(dim, tensor.ndim)
-    extent = tensor.array.shape[dim]
-    if isinstance(split_size_or_sections, int):
-        sizes = [min(split_size_or_sections, extent - at) for at in range(0, extent, split_size_or_sections)]
-    else:
-        sizes = list(split_size_or_sections)
-        if sum(sizes) != extent:
+        if (want not in (-1, have) and have != 1) or want < -1:
             raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {extent} (input tensor's size at dimension "
-                f"{dim}), but got split_sizes={sizes}"
+                f"The expanded size of the tensor ({want}) must match the existing size ({have}) at non-singleton "
+                f"dimension {axis}.  Target sizes: {list(shape)}.  Tensor sizes: {list(input.array.shape)}"
             )
-    ends = np.cumsum(sizes).tolist()
-    before = (slice(None),) * dim
-    return tuple(tensor[(*before, slice(end - size, end))] for end, size in zip(ends, sizes, strict=True))
-
-
-@method
-def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Views of at most `chunks` equal parts along a dimension."""
-    return split(input, max(-(-input.array.shape[dim] // chunks), 1), dim)
-
-
-@method
-def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """Views of the slices along a dimension, which goes away."""
-    before = (slice(None),) * one_axis(dim, input.ndim)
-    return tuple(input[(*before, i)] for i in range(input.array.shape[dim]))
+    return Expand.apply(input, shape=wanted)

@@ -1,28 +1,91 @@
 """Inner loops on NumPy arrays: matrix products by BLAS, the rest compiled by Numba."""
 
+from ddpnet.kernels.cpu.activation import gelu_backward, gelu_forward, normal_cdf, sigmoid, silu_backward, silu_forward
+from ddpnet.kernels.cpu.attention import attention_backward, attention_forward, softmax_rows
 from ddpnet.kernels.cpu.convolution import conv2d_backward, conv2d_forward
-from ddpnet.kernels.cpu.elementwise import relu_backward
+from ddpnet.kernels.cpu.ctc import ctc_backward, ctc_forward
+from ddpnet.kernels.cpu.elementwise import relu_backward, select
+from ddpnet.kernels.cpu.incomplete_gamma import incomplete_gamma
+from ddpnet.kernels.cpu.layer_normalization import row_norm_backward, row_norm_forward
 from ddpnet.kernels.cpu.normalization import batch_norm_apply, batch_norm_backward, batch_norm_statistics
 from ddpnet.kernels.cpu.optimizers import adam_step, rmsprop_step, sgd_step
+from ddpnet.kernels.cpu.partition import kth_places, top_places
 from ddpnet.kernels.cpu.pooling import (
     avg_pool2d_backward,
     avg_pool2d_forward,
     max_pool2d_backward,
     max_pool2d_forward,
 )
+from ddpnet.kernels.cpu.scattering import sum_rows
+from ddpnet.kernels.cpu.softmax import (
+    cross_entropy_backward,
+    cross_entropy_forward,
+    log_softmax_backward,
+    log_softmax_forward,
+    softmax_backward,
+    softmax_forward,
+)
+from ddpnet.kernels.cpu.special_functions import (
+    bessel_i,
+    digamma,
+    erf,
+    erfc,
+    erfcx,
+    erfinv,
+    lgamma,
+    log_ndtr,
+    ndtri,
+    polygamma,
+    zeta,
+)
 
 __all__ = [
     "adam_step",
+    "attention_backward",
+    "attention_forward",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batch_norm_apply",
     "batch_norm_backward",
     "batch_norm_statistics",
+    "bessel_i",
     "conv2d_backward",
     "conv2d_forward",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
+    "ctc_backward",
+    "ctc_forward",
+    "digamma",
+    "erf",
+    "erfc",
+    "erfcx",
+    "erfinv",
+    "gelu_backward",
+    "gelu_forward",
+    "incomplete_gamma",
+    "kth_places",
+    "lgamma",
+    "log_ndtr",
+    "log_softmax_backward",
+    "log_softmax_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
+    "ndtri",
+    "normal_cdf",
+    "polygamma",
     "relu_backward",
     "rmsprop_step",
+    "row_norm_backward",
+    "row_norm_forward",
+    "select",
     "sgd_step",
+    "sigmoid",
+    "silu_backward",
+    "silu_forward",
+    "softmax_backward",
+    "softmax_forward",
+    "softmax_rows",
+    "sum_rows",
+    "top_places",
+    "zeta",
 ]

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.cpu.depthwise import depthwise_backward, depthwise_forward
 from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair, convolved_extent
 from ddpnet.kernels.precision import through_float32
@@ -108,6 +109,8 @@ def conv2d_forward(
     groups: int,
 ) -> np.ndarray:
     """x (N, C, H, W), w (O, C / groups, KH, KW), b (O,) or None to y (N, O, OH, OW)."""
+    if groups > 1 and w.shape[1] == 1:
+        return depthwise_forward(x, w, b, stride, padding, dilation)
     window = _window(x.shape, w.shape, stride, padding, dilation, groups)
     y = np.empty((len(x), len(w), *window.size), x.dtype)
     bias = np.zeros(len(w), x.dtype) if b is None else b
@@ -132,6 +135,8 @@ def conv2d_backward(
     needs: tuple[bool, bool, bool],
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """From the gradient g (N, O, OH, OW) to those of x, w and b; None for what is not needed."""
+    if groups > 1 and w.shape[1] == 1:
+        return depthwise_backward(g, x, w, stride, padding, dilation, needs)
     window = _window(x.shape, w.shape, stride, padding, dilation, groups)
     dx, dw = _backward(g, x, w, window, needs)
     if window.runs and not (_finite(dw) and (dx is None or _finite(w))):

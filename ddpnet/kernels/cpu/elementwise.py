@@ -16,6 +16,33 @@ def relu_backward(g: np.ndarray, y: np.ndarray) -> np.ndarray:
     return dx
 
 
+def select(mask: np.ndarray, a: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+    """a where the mask holds, else b (None: 0); one dtype. Large arrays of one shape go without NumPy's branches."""
+    if a.size < 2048 or mask.shape != a.shape or not (b is None or b.shape in (a.shape, ())):
+        return np.where(mask, a, a.dtype.type(0) if b is None else b)
+    bits = f"u{a.itemsize}"
+    y = np.empty(a.shape, a.dtype)
+    first, chosen = np.ascontiguousarray(a).view(bits).reshape(-1), np.ascontiguousarray(mask).reshape(-1)
+    if b is None or b.ndim == 0:
+        other = (np.zeros((), a.dtype) if b is None else b).view(bits)[()]
+        _select_number(chosen, first, other, y.view(bits).reshape(-1))
+    else:
+        _select(chosen, first, np.ascontiguousarray(b).view(bits).reshape(-1), y.view(bits).reshape(-1))
+    return y
+
+
+@compiled
+def _select_number(mask, a, b, y):
+    for i in range(a.size):
+        y[i] = a[i] if mask[i] else b
+
+
+@compiled
+def _select(mask, a, b, y):
+    for i in range(a.size):
+        y[i] = a[i] if mask[i] else b[i]
+
+
 @compiled
 def _where_positive(g, y, dx):
     zero = g.dtype.type(0)

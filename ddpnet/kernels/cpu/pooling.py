@@ -23,7 +23,8 @@ def max_pool2d_forward(
     if kernel == stride == (2, 2) and padding == (0, 0) and dilation == (1, 1) and not ceil_mode:
         _max_of_four(planes, maxima, where)
     else:
-        _max_of_windows(planes, maxima, where, *kernel, *stride, *padding, *dilation)
+        lowest = x.dtype.type(-np.inf) if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        _max_of_windows(planes, maxima, where, lowest, *kernel, *stride, *padding, *dilation)
     return y, places
 
 
@@ -51,12 +52,12 @@ def _max_of_four(x, y, places):
 
 
 @compiled
-def _max_of_windows(x, y, places, kh, kw, sh, sw, ph, pw, dh, dw):
+def _max_of_windows(x, y, places, lowest, kh, kw, sh, sw, ph, pw, dh, dw):
     height, width = x.shape[1], x.shape[2]
     for plane in range(x.shape[0]):
         for row in range(y.shape[1]):
             for col in range(y.shape[2]):
-                best, place = x.dtype.type(-np.inf), -1
+                best, place = lowest, -1
                 for i in range(kh):
                     r = row * sh - ph + i * dh
                     if r < 0 or r >= height:

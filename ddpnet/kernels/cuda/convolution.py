@@ -45,8 +45,8 @@ def conv2d_backward(
     """From the gradient g (N, O, OH, OW) to those of x, w and b; None for what is not needed."""
     window = (*g.shape[2:], *w.shape[2:], *stride, *padding, *dilation)
     rows = g.reshape(len(g), len(w), math.prod(g.shape[2:]))  # not -1, which an empty batch leaves open
-    dx = cupy.empty_like(x) if needs[0] else None
-    dw = cupy.empty_like(w) if needs[1] else None
+    dx = cupy.empty(x.shape, x.dtype) if needs[0] else None
+    dw = cupy.empty(w.shape, w.dtype) if needs[1] else None
     for inputs, outputs in _groups(x.shape[1], len(w), groups):
         weights = w[outputs].reshape(outputs.stop - outputs.start, -1)
         if dw is not None:

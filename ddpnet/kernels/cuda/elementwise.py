@@ -19,3 +19,8 @@ def relu_backward(g: Array, y: Array) -> Array:
     dx = cupy.empty_like(g)
     launch("elementwise", "relu_backward", g.dtype, g.size, g, y, dx, g.size)
     return dx
+
+
+def select(mask: Array, a: Array, b: Array | None) -> Array:
+    """a where the mask holds, else b (None: 0); one dtype."""
+    return cupy.where(mask, a, a.dtype.type(0) if b is None else b)
