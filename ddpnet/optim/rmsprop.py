@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ddpnet.kernels import kernels_for
-from ddpnet.ops.creation import tensor, zeros_like
-from ddpnet.optim.optimizer import Optimizer, Parameters, check
+from ddpnet.ops.creation import zeros_like
+from ddpnet.optim.optimizer import Optimizer, Parameters, counter
+from ddpnet.optim.options import check, check_rate, number
 from ddpnet.tensor import Tensor
 
 
@@ -16,27 +17,29 @@ class RMSprop(Optimizer):
     def __init__(
         self,
         params: Parameters,
-        lr: float = 1e-2,
+        lr: float | Tensor = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
         weight_decay: float = 0,
         momentum: float = 0,
         centered: bool = False,
-        *,
-        maximize: bool = False,
+        capturable: bool = False,
         foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
     ) -> None:
-        check("learning rate", lr)
+        check_rate(lr)
         check("epsilon value", eps)
         check("momentum value", momentum)
         check("weight_decay value", weight_decay)
         check("alpha value", alpha)
-        options = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
-        super().__init__(params, {**options, "centered": centered, "maximize": maximize})
+        options = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
+        modes = {"capturable": capturable, "foreach": foreach, "maximize": maximize, "differentiable": differentiable}
+        super().__init__(params, {**options, "weight_decay": weight_decay, **modes})
 
     def update(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
-            state["step"] = tensor(0.0)
+            state["step"] = counter()
             state["square_avg"] = zeros_like(p)
             if group["momentum"]:
                 state["momentum_buffer"] = zeros_like(p)
@@ -49,7 +52,7 @@ class RMSprop(Optimizer):
             state["square_avg"].array,
             state["momentum_buffer"].array if group["momentum"] else None,
             state["grad_avg"].array if group["centered"] else None,
-            group["lr"],
+            number(group["lr"]),
             group["alpha"],
             group["eps"],
             group["weight_decay"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ddpnet.kernels import kernels_for
-from ddpnet.optim.optimizer import Optimizer, Parameters, check
+from ddpnet.optim.optimizer import Optimizer, Parameters
+from ddpnet.optim.options import check, check_fused, check_rate, number
 from ddpnet.tensor import Tensor
 
 
@@ -15,36 +16,44 @@ class SGD(Optimizer):
     def __init__(
         self,
         params: Parameters,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         momentum: float = 0,
         dampening: float = 0,
-        weight_decay: float = 0,
+        weight_decay: float | Tensor = 0,
         nesterov: bool = False,
         *,
         maximize: bool = False,
         foreach: bool | None = None,
+        differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        check("learning rate", lr)
+        check_rate(lr)
         check("momentum value", momentum)
         check("weight_decay value", weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        check_fused(fused, foreach)
         options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "nesterov": nesterov, "maximize": maximize})
+        modes = {"maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused}
+        super().__init__(params, {**options, "nesterov": nesterov, **modes})
 
     def update(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        first = "momentum_buffer" not in state
+        first = state.get("momentum_buffer") is None
         if group["momentum"] and first:
-            state["momentum_buffer"] = g.clone()
+            state["momentum_buffer"] = Tensor(g.array.copy())
+        lr, decay = group["lr"], group["weight_decay"]
+        if type(lr) is not float:
+            lr = number(lr)
+        if decay:
+            decay = number(decay)
         kernels_for(p.array).sgd_step(
             p.array,
             g.array,
             state["momentum_buffer"].array if group["momentum"] else None,
-            group["lr"],
+            lr,
             group["momentum"],
             group["dampening"],
-            group["weight_decay"],
+            decay,
             group["nesterov"],
             group["maximize"],
             first,
