@@ -19,9 +19,10 @@ Transform = Callable[[Any], Any]
 class ImageDataset(Dataset[tuple[Any, Any]]):
     """Labelled grey images: sample i is (float32 Tensor (1, H, W) from 0 to 1, int label).
 
-    `data` is a uint8 Tensor (N, H, W), `targets` an int64 Tensor (N,). A `transform` gets the float32 Tensor
-    (where torchvision hands it a PIL image), a `target_transform` the int. Nothing is ever downloaded:
-    InputError if the files are missing or unusable.
+    `data` is a uint8 Tensor (N, H, W), `targets` an int64 Tensor (N,). A `transform` gets the image as a uint8 NumPy
+    array (H, W), where torchvision hands it a PIL image; `transforms.ToTensor()` makes the float32 Tensor of it. A
+    `target_transform` gets the int. Nothing is ever downloaded: InputError if the files are missing or unusable; only
+    for MNIST `download=True` gives the files that ship with ddpnet.
     """
 
     classes: ClassVar[tuple[str, ...]]
@@ -54,6 +55,8 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             try:
                 find_files(root, train=train, family=name)
             except InputError as error:
+                if self.shipped is not None:
+                    return shipped_folder(self.shipped)
                 raise InputError(
                     f"{name}(download=True): ddpnet downloads nothing; put the files there yourself: {error}"
                 ) from error
@@ -68,12 +71,10 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         return len(self.data)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image: Any = Tensor(_scaled(self.data.array[index][None]))
-        label: Any = int(self.targets.array[index])
-        if self.transform is not None:
-            image = self.transform(image)
+        pixels, label = self.data.array[index], int(self.targets.array[index])
+        image: Any = Tensor(_scaled(pixels[None])) if self.transform is None else self.transform(pixels.copy())
         if self.target_transform is not None:
-            label = self.target_transform(label)
+            return image, self.target_transform(label)
         return image, label
 
     def collated(self, indices: Sequence[int]) -> list[Tensor] | None:

@@ -1,5 +1,5 @@
 """What PyTorch's users look for in `torch.utils`."""
 
-from ddpnet.utils import data
+from ddpnet.utils import checkpoint, data, dlpack
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data", "dlpack"]

@@ -2,7 +2,16 @@
 
 from ddpnet.utils.data.collate import default_collate, default_convert
 from ddpnet.utils.data.dataloader import DataLoader
-from ddpnet.utils.data.dataset import ConcatDataset, Dataset, Subset, TensorDataset, random_split
+from ddpnet.utils.data.dataset import (
+    ChainDataset,
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
 from ddpnet.utils.data.distributed import DistributedSampler
 from ddpnet.utils.data.order import Batches
 from ddpnet.utils.data.sampler import (
@@ -13,22 +22,27 @@ from ddpnet.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from ddpnet.utils.data.worker import get_worker_info
 
 __all__ = [
     "BatchSampler",
     "Batches",
+    "ChainDataset",
     "ConcatDataset",
     "DataLoader",
     "Dataset",
     "DistributedSampler",
+    "IterableDataset",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "StackDataset",
     "Subset",
     "SubsetRandomSampler",
     "TensorDataset",
     "WeightedRandomSampler",
     "default_collate",
     "default_convert",
+    "get_worker_info",
     "random_split",
 ]

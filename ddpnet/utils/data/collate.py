@@ -10,7 +10,7 @@ import numpy as np
 
 from ddpnet import dtypes
 from ddpnet.ops.creation import as_tensor, tensor
-from ddpnet.ops.shape import stack
+from ddpnet.ops.joining import stack
 from ddpnet.tensor import Tensor
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Generic, TypeVar, cast
 
@@ -31,6 +31,39 @@ class Dataset(Generic[Sample]):
 
     def __add__(self, other: Dataset[Any]) -> ConcatDataset[Any]:
         return ConcatDataset([self, other])
+
+
+class IterableDataset(Dataset[Sample], Iterable[Sample]):
+    """Samples by iteration: a stream. Subclasses write `__iter__`, and in worker processes each begins its own.
+
+    So that each sample comes once, `__iter__` takes its share according to `get_worker_info()`.
+    """
+
+    def __iter__(self) -> Iterator[Sample]:
+        raise NotImplementedError(f"{type(self).__name__}: an IterableDataset has to write __iter__")
+
+    def __add__(self, other: Dataset[Any]) -> Any:
+        return ChainDataset([self, other])
+
+
+class ChainDataset(IterableDataset[Sample]):
+    """Several streams, one after the other; AssertionError for a dataset that is none."""
+
+    def __init__(self, datasets: Iterable[Dataset[Sample]]) -> None:
+        self.datasets = datasets
+
+    def __iter__(self) -> Iterator[Sample]:
+        for dataset in self.datasets:
+            yield from self._checked(dataset)
+
+    def __len__(self) -> int:
+        return sum(length(self._checked(dataset)) for dataset in self.datasets)
+
+    @staticmethod
+    def _checked(dataset: Dataset[Sample]) -> IterableDataset[Sample]:
+        if not isinstance(dataset, IterableDataset):
+            raise AssertionError("ChainDataset only supports IterableDataset")
+        return dataset
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
@@ -63,6 +96,8 @@ class ConcatDataset(Dataset[Sample]):
         self.datasets = list(datasets)
         if not self.datasets:
             raise AssertionError("ConcatDataset: expected at least one dataset, got none")
+        if any(isinstance(dataset, IterableDataset) for dataset in self.datasets):
+            raise AssertionError("ConcatDataset does not support IterableDataset")
         self.cumulative_sizes = list(accumulate(length(dataset) for dataset in self.datasets))
 
     def __getitem__(self, index: int) -> Sample:
@@ -76,6 +111,39 @@ class ConcatDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
+
+
+class StackDataset(Dataset[Any]):
+    """Datasets side by side: sample i is a tuple of their samples i, or a dict for datasets given by name.
+
+    ValueError for none, for both kinds, or for datasets of unequal length.
+    """
+
+    datasets: tuple[Dataset[Any], ...] | dict[str, Dataset[Any]]
+
+    def __init__(self, *args: Dataset[Any], **kwargs: Dataset[Any]) -> None:
+        if bool(args) == bool(kwargs):
+            raise ValueError("StackDataset: expected datasets either by position or by name, at least one")
+        self.datasets = args or kwargs
+        lengths = [length(dataset) for dataset in args or kwargs.values()]
+        if len(set(lengths)) != 1:
+            raise ValueError(f"StackDataset: Size mismatch between datasets: their lengths are {lengths}")
+        self._length = lengths[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(self.datasets, dict):
+            return {name: dataset[index] for name, dataset in self.datasets.items()}
+        return tuple(dataset[index] for dataset in self.datasets)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The samples of a batch, fetched at once from the datasets that can."""
+        if isinstance(self.datasets, dict):
+            columns = [fetch(dataset, indices) for dataset in self.datasets.values()]
+            return [dict(zip(self.datasets, row, strict=True)) for row in zip(*columns, strict=True)]
+        return list(zip(*(fetch(dataset, indices) for dataset in self.datasets), strict=True))
+
+    def __len__(self) -> int:
+        return self._length
 
 
 class Subset(Dataset[Sample]):
