@@ -3,14 +3,62 @@
 import ddpnet as torch
 """
 
+import math as _math
+
 from ddpnet import allocator as _allocator
 from ddpnet import blas as _blas
+from ddpnet import missing as _missing
+from ddpnet import pytorch_names as _pytorch_names
 
 _blas.choose_core_type()  # before NumPy is loaded
 _allocator.keep_freed_memory()
 
+import ddpnet.autograd.functional
+import ddpnet.cpu.amp
+import ddpnet.cuda.amp
+import ddpnet.linalg
 import ddpnet.nn.parallel  # noqa: F401 - nn does not import it: it stands above distributed
-from ddpnet import autograd, backend, cuda, distributed, dtypes, nn, optim, utils
+from ddpnet import (
+    amp,
+    autograd,
+    backend,
+    backends,
+    compiler,
+    cpu,
+    cuda,
+    determinism,
+    distributed,
+    distributions,
+    dtypes,
+    mps,
+    nn,
+    ops,
+    optim,
+    special,
+    threads,
+    utils,
+    version,
+    xpu,
+)
+from ddpnet.amp import autocast
+from ddpnet.autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
+from ddpnet.autograd.autocast_mode import (
+    autocast_decrement_nesting,
+    autocast_increment_nesting,
+    clear_autocast_cache,
+    get_autocast_cpu_dtype,
+    get_autocast_dtype,
+    get_autocast_gpu_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_cpu_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_cpu_dtype,
+    set_autocast_cpu_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+    set_autocast_gpu_dtype,
+)
 from ddpnet.autograd.grad_mode import (
     enable_grad,
     inference_mode,
@@ -19,97 +67,33 @@ from ddpnet.autograd.grad_mode import (
     set_grad_enabled,
 )
 from ddpnet.backend import Device as device
+from ddpnet.compiler import compile
+from ddpnet.determinism import *
 from ddpnet.dtypes import DType as dtype
 from ddpnet.dtypes import (
     bfloat16,
+    can_cast,
+    finfo,
     float16,
     float32,
     float64,
     get_default_dtype,
+    iinfo,
     int8,
     int16,
     int32,
     int64,
+    promote_types,
     set_default_dtype,
     uint8,
 )
 from ddpnet.dtypes import (
     bool_ as bool,
 )
-from ddpnet.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
-from ddpnet.ops.comparison import (
-    allclose,
-    eq,
-    equal,
-    ge,
-    gt,
-    isfinite,
-    isnan,
-    le,
-    logical_not,
-    lt,
-    ne,
-)
-from ddpnet.ops.conversion import clone
-from ddpnet.ops.convolution import conv2d
-from ddpnet.ops.creation import (
-    arange,
-    as_tensor,
-    empty,
-    empty_like,
-    eye,
-    from_numpy,
-    full,
-    full_like,
-    linspace,
-    normal,
-    ones,
-    ones_like,
-    rand,
-    rand_like,
-    randint,
-    randn,
-    randn_like,
-    randperm,
-    tensor,
-    zeros,
-    zeros_like,
-)
-from ddpnet.ops.elementwise import (
-    abs,
-    add,
-    clamp,
-    div,
-    exp,
-    log,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    pow,
-    sqrt,
-    square,
-    sub,
-    where,
-)
-from ddpnet.ops.indexing import gather, index_select
-from ddpnet.ops.linalg import addmm, bmm, dot, matmul, mm
-from ddpnet.ops.pooling import avg_pool2d, max_pool2d
-from ddpnet.ops.reduction import all, any, argmax, argmin, max, mean, min, norm, std, sum, var
-from ddpnet.ops.shape import (
-    cat,
-    chunk,
-    flatten,
-    permute,
-    reshape,
-    split,
-    squeeze,
-    stack,
-    t,
-    transpose,
-    unbind,
-    unsqueeze,
-)
+from ddpnet.layouts import Layout as layout
+from ddpnet.layouts import MemoryFormat as memory_format
+from ddpnet.layouts import channels_last, channels_last_3d, contiguous_format, preserve_format, strided
+from ddpnet.ops import *
 from ddpnet.printing import set_printoptions
 from ddpnet.random import (
     Generator,
@@ -119,69 +103,60 @@ from ddpnet.random import (
     seed,
     set_rng_state,
 )
+from ddpnet.random import (
+    default_generator as _default_generator,
+)
+from ddpnet.serialization import load, save
 from ddpnet.tensor import Size, Tensor
+from ddpnet.threads import *
 
 __version__ = "0.1.0"
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
+default_generator = _default_generator()
+e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 
 __all__ = [
     "Generator",
     "Size",
     "Tensor",
-    "abs",
-    "add",
-    "addmm",
-    "all",
-    "allclose",
-    "any",
-    "arange",
-    "argmax",
-    "argmin",
-    "as_tensor",
+    "amp",
+    "autocast",
+    "autocast_decrement_nesting",
+    "autocast_increment_nesting",
     "autograd",
-    "avg_pool2d",
     "backend",
     "bfloat16",
-    "bmm",
     "bool",
-    "cat",
-    "chunk",
-    "clamp",
-    "clone",
-    "conv2d",
+    "can_cast",
+    "channels_last",
+    "channels_last_3d",
+    "clear_autocast_cache",
+    "contiguous_format",
+    "cpu",
     "cuda",
+    "default_generator",
     "device",
     "distributed",
-    "div",
-    "dot",
     "double",
-    "dropout",
     "dtype",
     "dtypes",
-    "empty",
-    "empty_like",
+    "e",
     "enable_grad",
-    "eq",
-    "equal",
-    "exp",
-    "eye",
-    "flatten",
+    "finfo",
     "float",
     "float16",
     "float32",
     "float64",
-    "from_numpy",
-    "full",
-    "full_like",
-    "gather",
-    "ge",
+    "get_autocast_cpu_dtype",
+    "get_autocast_dtype",
+    "get_autocast_gpu_dtype",
     "get_default_dtype",
     "get_rng_state",
-    "gt",
     "half",
-    "index_select",
+    "iinfo",
+    "inf",
     "inference_mode",
     "initial_seed",
     "int",
@@ -189,71 +164,48 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "is_anomaly_check_nan_enabled",
+    "is_anomaly_enabled",
+    "is_autocast_cache_enabled",
+    "is_autocast_cpu_enabled",
+    "is_autocast_enabled",
     "is_grad_enabled",
-    "isfinite",
-    "isnan",
-    "le",
-    "linspace",
-    "log",
-    "log_softmax",
-    "logical_not",
+    "layout",
+    "linalg",
+    "load",
     "long",
-    "lt",
     "manual_seed",
-    "matmul",
-    "max",
-    "max_pool2d",
-    "maximum",
-    "mean",
-    "min",
-    "minimum",
-    "mm",
-    "mul",
-    "ne",
-    "neg",
+    "memory_format",
+    "nan",
+    "newaxis",
     "nn",
     "no_grad",
-    "norm",
-    "normal",
-    "ones",
-    "ones_like",
     "optim",
-    "permute",
-    "pow",
-    "rand",
-    "rand_like",
-    "randint",
-    "randn",
-    "randn_like",
-    "randperm",
-    "relu",
-    "reshape",
+    "pi",
+    "preserve_format",
+    "promote_types",
+    "save",
     "seed",
+    "set_autocast_cache_enabled",
+    "set_autocast_cpu_dtype",
+    "set_autocast_cpu_enabled",
+    "set_autocast_dtype",
+    "set_autocast_enabled",
+    "set_autocast_gpu_dtype",
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
     "set_rng_state",
     "short",
-    "sigmoid",
-    "softmax",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "std",
-    "sub",
-    "sum",
-    "t",
-    "tanh",
-    "tensor",
-    "transpose",
+    "special",
+    "strided",
     "uint8",
-    "unbind",
-    "unsqueeze",
     "utils",
-    "var",
-    "where",
-    "zeros",
-    "zeros_like",
 ]
+__all__ += ["backends", "compile", "compiler", "distributions", "mps", "version", "xpu"]
+__all__ += determinism.__all__
+__all__ += threads.__all__
+__all__ += ops.__all__
+
+_missing.explain_package("ddpnet", "torch")
+_missing.explain_members(Tensor, "torch.Tensor", _pytorch_names.TENSOR)

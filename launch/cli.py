@@ -91,14 +91,15 @@ def evaluate(checkpoint: Path, data: str | None, ranks: int | None, device: str 
 @cli.command(context_settings=_AS_GIVEN)
 @_ranks
 @_threads
+@click.option("--as-torch", is_flag=True, help="Let `import torch` in the script give ddpnet.")
 @click.argument("script", type=click.Path(exists=True, dir_okay=False))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(script: str, arguments: tuple[str, ...], ranks: int | None, threads: int | None) -> int:
+def run(script: str, arguments: tuple[str, ...], ranks: int | None, threads: int | None, as_torch: bool) -> int:
     """Run a Python script on N ranks; on one (the default) in this process, without MPI, for the debugger."""
     environment.prepare(threads)
     from .run import run
 
-    return run(script, arguments, ranks)
+    return run(script, arguments, ranks, as_torch=as_torch)
 
 
 @cli.command(context_settings=_HELP)

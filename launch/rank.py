@@ -1,4 +1,7 @@
-"""What a rank does: `python -m ddpnet_launch.rank train|evaluate|run ...`, or a rank of somebody's mpirun."""
+"""What a rank does: `python -m ddpnet_launch.rank KIND ...`, which is train, evaluate, run or run-as-torch.
+
+A rank of somebody's mpirun does the same.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,9 @@ def main() -> None:
         fork_watched(deck, rank)
     environment.prepare()
     kind, *arguments = sys.argv[1:]
-    if kind == "run":
+    if kind in ("run", "run-as-torch"):
         path, *arguments = arguments
-        sys.exit(run_as_rank(lambda: run_script(path, arguments), script=True))
+        sys.exit(run_as_rank(lambda: run_script(path, arguments, as_torch=kind == "run-as-torch"), script=True))
     sys.exit(run_as_rank(lambda: _work(kind, arguments)))
 
 

@@ -11,8 +11,12 @@ from types import TracebackType
 _OURS = (os.path.dirname(__file__) + os.sep, "<frozen runpy>", runpy.__file__)
 
 
-def run_script(path: str, arguments: Sequence[str]) -> None:
-    """Run a file as `__main__`; whatever it raises is raised here."""
+def run_script(path: str, arguments: Sequence[str], *, as_torch: bool = False) -> None:
+    """Run a file as `__main__`; whatever it raises is raised here. `as_torch`: `import torch` gives it ddpnet."""
+    if as_torch:
+        from ddpnet import alias
+
+        alias.install()
     sys.argv = [path, *arguments]
     folder = os.path.dirname(os.path.realpath(path))
     if sys.flags.safe_path:  # Python has put nothing there
@@ -22,10 +26,10 @@ def run_script(path: str, arguments: Sequence[str]) -> None:
     runpy.run_path(path, run_name="__main__")
 
 
-def run_alone(path: str, arguments: Sequence[str]) -> int:
+def run_alone(path: str, arguments: Sequence[str], *, as_torch: bool = False) -> int:
     """Run a file in this process; an exception is shown as Python shows it, and the exit code is returned."""
     try:
-        run_script(path, arguments)
+        run_script(path, arguments, as_torch=as_torch)
     except SystemExit:
         raise
     except BaseException as error:

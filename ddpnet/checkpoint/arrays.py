@@ -31,9 +31,9 @@ _NAMES = {
 """NumPy's names of the element types that are saved, by those of safetensors."""
 
 
-def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+def to_bytes(arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> bytes:
     """The arrays as a safetensors file; TypeError for an element type that it has no name for."""
-    return safetensors.numpy.save({name: _little_endian(name, array) for name, array in arrays.items()})
+    return safetensors.numpy.save({name: _little_endian(name, array) for name, array in arrays.items()}, metadata)
 
 
 def from_bytes(data: bytes) -> dict[str, np.ndarray]:
@@ -70,9 +70,12 @@ def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("<") if dtype.kind in "iuf" else dtype
 
 
-def _array(entry: dict[str, Any]) -> np.ndarray:
-    kind = entry["dtype"]
+def dtype_of(kind: str) -> np.dtype[Any]:
+    """NumPy's type for the name of one in a safetensors file; ValueError if it has none."""
     if kind not in _NAMES:
         raise ValueError(f"unknown element type {kind!r}")
-    dtype = dtypes.bfloat16.numpy if kind == "BF16" else np.dtype(_NAMES[kind])
-    return np.frombuffer(entry["data"], _stored(dtype)).reshape(entry["shape"])
+    return _stored(dtypes.bfloat16.numpy if kind == "BF16" else np.dtype(_NAMES[kind]))
+
+
+def _array(entry: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(entry["data"], dtype_of(entry["dtype"])).reshape(entry["shape"])

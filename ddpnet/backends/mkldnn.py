@@ -1,0 +1,8 @@
+"""Whether oneDNN is used (`torch.backends.mkldnn`): it is not."""
+
+enabled = False
+
+
+def is_available() -> bool:
+    """Never: ddpnet computes with NumPy's BLAS and its own kernels."""
+    return False
