@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ddpnet
-from ddpnet import random
+from ddpnet import backend, random
 from ddpnet.distributed.process_group import using
 from ddpnet.distributed.solo import SoloCommunicator
 from ddpnet.utils import data
@@ -366,10 +366,9 @@ def test_options_that_exclude_each_other(options):
 
 
 def test_what_is_not_supported_says_so():
-    with pytest.raises(NotImplementedError, match="num_workers=0"):
-        DataLoader(Squares(), num_workers=2)
-    with pytest.warns(UserWarning, match="pin_memory"):
-        DataLoader(Squares(), pin_memory=True)
+    if backend.cuda_device_count() == 0:
+        with pytest.warns(UserWarning, match="pin_memory"):
+            list(DataLoader(Squares(), pin_memory=True))
     loader = DataLoader(Squares())
     with pytest.raises(ValueError, match="batch_size"):
         loader.batch_size = 3

@@ -238,7 +238,9 @@ def test_mnist():
 
 
 def test_transforms():
-    test = MNIST(train=False, transform=lambda image: image.numpy().sum(), target_transform=str)
+    test = MNIST(train=False, transform=lambda image: float(image.sum()), target_transform=str)
+    image = MNIST(train=False, transform=lambda image: image)[0][0]
+    assert (type(image), image.dtype, image.shape) == (np.ndarray, np.uint8, (28, 28))
     assert test[0][1] == "7"
     sums, texts = next(iter(DataLoader(test, batch_size=2)))
     assert sums.shape == (2,)
@@ -264,6 +266,9 @@ def test_nothing_is_downloaded(tmp_path):
     with pytest.raises(InputError, match=r"KMNIST\(download=True\): ddpnet downloads nothing; put the files there"):
         KMNIST(tmp_path / "k", download=True)
     assert len(KMNIST(fill(tmp_path / "k"), train=False, download=True)) == 10
+    assert len(MNIST(tmp_path / "m", train=False, download=True)) == 10_000  # it has shipped
+    assert not (tmp_path / "m").exists()
+    assert len(MNIST(fill(tmp_path / "m"), train=False, download=True)) == 10
 
 
 def test_labels_beyond_the_classes(tmp_path):

@@ -12,19 +12,30 @@ LAUNCH = PACKAGE.parent / "launch"
 
 # From the bottom up; a module belongs to the longest name that fits it.
 LAYERS = (
-    ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors"),
+    ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors", "ddpnet.missing", "ddpnet.pytorch_names", "ddpnet.version"),
+    ("ddpnet.compiler", "ddpnet.determinism", "ddpnet.mps", "ddpnet.threads", "ddpnet.xpu"),
     ("ddpnet.backend",),
-    ("ddpnet.random", "ddpnet.dtypes", "ddpnet.kernels", "ddpnet.cuda"),
+    ("ddpnet.random", "ddpnet.dtypes", "ddpnet.layouts", "ddpnet.kernels", "ddpnet.cpu", "ddpnet.cuda"),
     ("ddpnet.tensor",),
     ("ddpnet.autograd", "ddpnet.printing"),
     ("ddpnet.ops",),
-    ("ddpnet.nn",),
+    (
+        "ddpnet.autograd.functional",
+        "ddpnet.nn",
+        "ddpnet.linalg",
+        "ddpnet.special",
+        "ddpnet.distributions",
+        "ddpnet.backends",
+    ),
     ("ddpnet.optim",),
     ("ddpnet.distributed",),
-    ("ddpnet.nn.parallel", "ddpnet.utils", "ddpnet.checkpoint"),
-    ("ddpnet.datasets",),
+    ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp"),
+    ("ddpnet.nn.parallel", "ddpnet.utils", "ddpnet.checkpoint", "ddpnet.serialization"),
+    ("ddpnet.datasets", "ddpnet.transforms"),
+    ("ddpnet.vision", "ddpnet.alias"),
     ("ddpnet.training",),
     ("ddpnet_launch",),
+    ("ddpnet.as_torch",),
 )
 FREE = ("ddpnet",)
 """The package itself gathers the public names."""

@@ -1,4 +1,4 @@
-"""Optimizers and schedules take PyTorch's steps, from the same start, for every combination of options."""
+"""Optimizers take PyTorch's steps, from the same start, for every combination of options."""
 
 from __future__ import annotations
 
@@ -247,49 +247,3 @@ def test_text() -> None:
     text = repr(optim.SGD(parameters(ddpnet), lr=0.1, momentum=0.9))
     assert text.startswith("SGD (\nParameter Group 0\n    dampening: 0\n")
     assert "    lr: 0.1\n" in text
-
-
-# Schedules
-
-SCHEDULES: dict[str, Callable[[Any, Any], Any]] = {
-    "step": lambda schedules, optimizer: schedules.StepLR(optimizer, 3, 0.5),
-    "cosine": lambda schedules, optimizer: schedules.CosineAnnealingLR(optimizer, 7, 0.01),
-    "lambda": lambda schedules, optimizer: schedules.LambdaLR(optimizer, lambda epoch: 0.9**epoch),
-    "lambdas": lambda schedules, optimizer: schedules.LambdaLR(
-        optimizer, [lambda epoch: 0.9**epoch, lambda epoch: 1 / (1 + epoch)]
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules(name: str) -> None:
-    torch = pytest.importorskip("torch")
-    results = []
-    for library in (ddpnet, torch):
-        params = parameters(library)
-        optimizer = library.optim.SGD([{"params": params[0]}, {"params": params[1], "lr": 0.5}], lr=0.1)
-        schedule = SCHEDULES[name](library.optim.lr_scheduler, optimizer)
-        rates = [schedule.get_last_lr()]
-        for _ in range(20):
-            optimizer.step()
-            schedule.step()
-            rates.append([group["lr"] for group in optimizer.param_groups])
-        results.append(rates)
-    np.testing.assert_allclose(*results, rtol=1e-6, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedule_goes_on(name: str) -> None:
-    whole, halves = ([optim.SGD([{"params": p} for p in parameters(ddpnet)], lr=0.1) for _ in range(n)] for n in (1, 2))
-    schedule = SCHEDULES[name](optim.lr_scheduler, whole[0])
-    first = SCHEDULES[name](optim.lr_scheduler, halves[0])
-    for _ in range(5):
-        schedule.step()
-        first.step()
-    second = SCHEDULES[name](optim.lr_scheduler, halves[1])
-    second.load_state_dict(first.state_dict())
-    halves[1].load_state_dict(halves[0].state_dict())
-    for _ in range(5):
-        schedule.step()
-        second.step()
-    assert second.get_last_lr() == schedule.get_last_lr()

@@ -129,3 +129,16 @@ def test_known_text() -> None:
     assert repr(ddpnet.zeros(2, 0).shape) == "torch.Size([2, 0])"
     with pytest.raises(TypeError, match="'presicion'"):
         ddpnet.set_printoptions(presicion=3)
+
+
+@pytest.mark.parametrize("profile", ["short", "full", "default"])
+def test_profiles(profile: str) -> None:
+    def text(torch: Any) -> str:
+        torch.set_printoptions(profile=profile)
+        try:
+            return repr(torch.arange(2000.0) / 7)
+        finally:
+            torch.set_printoptions(profile="default")
+
+    oracle = pytest.importorskip("torch")
+    assert text(ddpnet) == text(oracle)
