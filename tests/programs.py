@@ -62,6 +62,11 @@ def fancy(torch: Any, x: Any, p: int) -> Any:
     return keys[p // 2 % len(keys)]
 
 
+def whole(x: Any) -> Any:
+    """The tensor, or a copy of an expanded one."""
+    return x.clone() if 0 in x.stride() else x
+
+
 def shape_of(x: Any, p: int) -> tuple[int, ...]:
     shapes = [(-1,), (x.numel(),), (-1, 3), (3, -1), (1, -1, 1), (2, -1), tuple(reversed(x.shape)), (*x.shape, 1)]
     return shapes[p % len(shapes)]
@@ -135,7 +140,7 @@ operation("unbind", lambda torch, x, y, p: x.unbind(dim(x, p))[-1])
 operation("split", lambda torch, x, y, p: x.split(1 + p % 2, dim(x, p))[0])
 operation("chunk", lambda torch, x, y, p: x.chunk(2, dim(x, p))[-1])
 operation("diagonal", lambda torch, x, y, p: x.diagonal(p % 3 - 1))
-operation("unfold", lambda torch, x, y, p: x.unfold(dim(x, p), 2, 1 + p % 2))
+operation("unfold", lambda torch, x, y, p: x.unfold(dim(x, p), 2, 2))
 operation("movedim", lambda torch, x, y, p: x.movedim(0, -1))
 operation("detach", lambda torch, x, y, p: x.detach())
 operation("clone", lambda torch, x, y, p: x.clone())
@@ -146,7 +151,7 @@ operation("stack", lambda torch, x, y, p: torch.stack([x, y], p % (x.dim() + 1))
 operation("where", lambda torch, x, y, p: torch.where(x > 0.3, x, y))
 operation("where number", lambda torch, x, y, p: torch.where(y > 0, x, (0, 1.5)[p % 2]))
 operation("masked_fill", lambda torch, x, y, p: x.masked_fill(y > 0, (0, 1.5)[p % 2]))
-operation("masked_fill_", lambda torch, x, y, p: x.masked_fill_(y > 0, (0, 1.5)[p % 2]) is None)
+operation("masked_fill_", lambda torch, x, y, p: whole(x).masked_fill_(y > 0, (0, 1.5)[p % 2]) is None)
 operation("masked_select", lambda torch, x, y, p: x.masked_select(y > 0))
 operation("clamp", lambda torch, x, y, p: x.clamp(*((-0.5, 1), (None, 0.75), (0, None))[p % 3]))
 operation("clamp_", lambda torch, x, y, p: x.clamp_(-0.5, 1) is None)
@@ -170,19 +175,23 @@ operation("scatter", lambda torch, x, y, p: x.scatter(dim(x, p), (y.detach() > 0
 operation("scatter_add", lambda torch, x, y, p: x.scatter_add(dim(x, p), (y.detach() > 0).long(), y))
 operation("index_select", lambda torch, x, y, p: x.index_select(dim(x, p), torch.tensor([0, 0])))
 operation("index_add", lambda torch, x, y, p: x.index_add(dim(x, p), torch.tensor([0, 0]), y))
-operation("index_fill_", lambda torch, x, y, p: x.index_fill_(dim(x, p), torch.tensor([0]), 0.5) is None)
+operation("index_fill_", lambda torch, x, y, p: whole(x).index_fill_(dim(x, p), torch.tensor([0]), 0.5) is None)
 operation("flip", lambda torch, x, y, p: x.flip(dim(x, p)))
 operation("roll", lambda torch, x, y, p: x.roll(p % 3, dim(x, p)))
 operation("repeat", lambda torch, x, y, p: x.repeat(*((2,), (1, 2), (2, 1, 1))[p % 3]))
 operation("repeat_interleave", lambda torch, x, y, p: x.repeat_interleave(2, dim(x, p)))
 operation("tril", lambda torch, x, y, p: x.tril(p % 3 - 1))
 operation("outer", lambda torch, x, y, p: torch.outer(x, y))
-operation("einsum", lambda torch, x, y, p: torch.einsum("...i,...i->...", x, y))
+operation("einsum", lambda torch, x, y, p: torch.einsum("...i,...i->...", x.double(), y.double()))
 operation("nonzero", lambda torch, x, y, p: x.nonzero())
 operation("unique", lambda torch, x, y, p: torch.unique(x))
 operation("item", lambda torch, x, y, p: x + y.flatten()[0].item())
 for name in ("add_", "mul_", "copy_"):
     operation(f"{name} in no_grad", quiet(name))
+
+
+LAYOUT = ("contiguous", "flatten", "reshape")
+"""Whether these copy depends on how an operation before laid out its result."""
 
 
 def start(torch: Any) -> list[Any]:
@@ -225,6 +234,12 @@ def compare(ours: Any, theirs: Any) -> str | None:
     return None
 
 
+def shared(pool: list[Any], array: Callable[[Any], np.ndarray]) -> list[bool]:
+    """For each tensor whether the newest one may share its memory; memory of one element or none is left out."""
+    newest = array(pool[-1])
+    return [newest.size > 1 and np.may_share_memory(newest, array(tensor)) for tensor in pool[:-1]]
+
+
 def kind(error: Exception | None) -> type | None:
     """The class of an error as a program sees it: NotImplementedError is a RuntimeError."""
     if error is None:
@@ -257,6 +272,10 @@ def difference(program: Program) -> str | None:
                 problem = compare(a, b)
                 if problem:
                     return f"{where}: tensor {place}: {problem}"
+            if name not in LAYOUT and shared(ours, lambda t: t.detach().numpy()) != shared(
+                theirs, lambda t: t.detach().numpy()
+            ):
+                return f"{where}: the result shares memory with other tensors than PyTorch's"
         return _gradients(ours, theirs, leaves)
 
 

@@ -244,8 +244,9 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 
 
 def _three(name: str, input: Any, tensor1: Any, tensor2: Any, value: Any) -> tuple[list[Tensor], Any]:
     tensors(name, input, tensor1, tensor2)
-    refuse(0, name, input)
     dtype = common_dtype(input, tensor1, tensor2)
+    if dtype.kind == "b":
+        refuse(0, name, input)
     value = value.item() if isinstance(value, Tensor | np.generic) else value
     if dtype.kind in "iu":
         value = fitting(int(value), dtype)

@@ -10,6 +10,7 @@ from ddpnet.backend import Array, array_module
 from ddpnet.dtypes import category
 from ddpnet.ops.creation import as_tensor
 from ddpnet.ops.dims import one_axis
+from ddpnet.ops.op import Op
 from ddpnet.ops.out import with_out
 from ddpnet.ops.reduction import wide
 from ddpnet.tensor import Tensor, method
@@ -25,8 +26,22 @@ __all__ = [
 ]
 
 
-def _results(values: Array, inverse: Array, counts: Array, return_inverse: bool, return_counts: bool) -> Any:
-    results = [Tensor(values)]
+class Unique(Op):
+    """Different elements; PyTorch has no derivative of them."""
+
+    graph_name = "NotImplemented"
+
+    def forward(self, x, values):
+        return values
+
+    def backward(self, g):
+        raise RuntimeError("derivative for aten::_unique2 is not implemented")
+
+
+def _results(
+    input: Tensor, values: Array, inverse: Array, counts: Array, return_inverse: bool, return_counts: bool
+) -> Any:
+    results = [Unique.apply(input, values=values)]
     if return_inverse:
         results.append(Tensor(inverse))
     if return_counts:
@@ -57,7 +72,7 @@ def unique(
     else:
         values, inverse, counts = xp.unique(x, return_inverse=True, return_counts=True, equal_nan=False)
         inverse = inverse.reshape(x.shape)
-    return _results(values.astype(input.array.dtype, copy=False), inverse, counts, return_inverse, return_counts)
+    return _results(input, values.astype(input.array.dtype, copy=False), inverse, counts, return_inverse, return_counts)
 
 
 def _empty_slices(input: Tensor, axis: int, return_inverse: bool, return_counts: bool) -> Any:
@@ -93,7 +108,7 @@ def unique_consecutive(
         values, inverse = x.reshape(-1)[places], inverse.reshape(x.shape)
     else:
         values = xp.ascontiguousarray(xp.moveaxis(rows[places], 0, one_axis(dim, input.ndim)))
-    return _results(values, inverse, lengths, return_inverse, return_counts)
+    return _results(input, values, inverse, lengths, return_inverse, return_counts)
 
 
 @method

@@ -77,7 +77,8 @@ class TruncDiv(FloorDiv):
 class Remainder(Op):
     def forward(self, a, b):
         self.save(a if self.needs[1] else None, b if self.needs[1] else None)
-        return a % b
+        y = a % b
+        return y if y.dtype.kind not in "fV" else array_module(y).where(y == 0, np.copysign(y, a), y)
 
     def backward(self, g):
         a, b = self.saved

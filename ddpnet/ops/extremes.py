@@ -47,7 +47,8 @@ class _Extreme(Op):
         hit = x == y
         if self.share_of_nan:
             hit = hit | ((x != x) & (y != y))
-        return (g / hit.sum(axis=self.dims, keepdims=True, dtype=x.dtype)) * hit
+        part = g / hit.sum(axis=self.dims, keepdims=True, dtype=x.dtype)
+        return array_module(g).where(hit, part, 0) if self.share_of_nan else part * hit
 
 
 class Amax(_Extreme):

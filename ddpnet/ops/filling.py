@@ -61,7 +61,7 @@ def zero_(self: Tensor) -> Tensor:
 def _filled(self: Tensor, value: Any, operation: type[Fill]) -> Tensor:
     if self.array.size == 0 and not self.requires_grad:
         return self
-    check_writable(self)
+    check_writable(self, one_value=True)
     if isinstance(value, Tensor):
         value = _as_value(self, value)
     if mode.enabled and (self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)):

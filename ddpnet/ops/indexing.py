@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ddpnet.autograd.grad_mode import mode
-from ddpnet.backend import array_module
+from ddpnet.backend import array_module, shares_memory
 from ddpnet.ops.accumulation import add_at, collected
 from ddpnet.ops.conversion import cast
-from ddpnet.ops.inplace import assign, check_writable, inplace
+from ddpnet.ops.inplace import assign, check_apart, check_writable, inplace
 from ddpnet.ops.keys import parse
 from ddpnet.ops.op import Op
 from ddpnet.ops.shape import Alias, expand
@@ -69,7 +69,8 @@ class Index(Op):
 
     def forward(self, x, key):
         self.shape, self.key = x.shape, key
-        return x[key]
+        y = x[key]
+        return y if y.flags.c_contiguous else y.copy()
 
     def backward(self, g):
         return collected(g, self.shape, self.key)
@@ -162,12 +163,18 @@ def _get(self: Tensor, key: Any) -> Tensor:
 
 
 def _set(self: Tensor, key: Any, value: Any) -> None:
-    if self.array.size:
-        check_writable(self)
+    view, arrays, last = (None, None, None) if key is False else parse(key, self.array)
+    check_writable(self)
     if key is False:
         return
-    view, arrays, last = parse(key, self.array)
     source = _source(self, value, arrays is not None)
+    if arrays is not None and isinstance(source, Tensor) and shares_memory(self.array, source.array):
+        raise RuntimeError(
+            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+            "memory location. Please clone() the tensor before performing the operation."
+        )
+    if arrays is None and isinstance(source, Tensor) and source._version is self._version is not None:
+        check_apart(self.array if view is None else self.array[view], source.array)
     if mode.enabled and (self._requires_grad or (isinstance(source, Tensor) and source._requires_grad)):
         target = self if view is None else _VIEWS[last].apply(self, key=view)
         if arrays is None:
@@ -184,7 +191,7 @@ def _set(self: Tensor, key: Any, value: Any) -> None:
         source = _fitting(source, Tensor(target), arrays)
     try:
         target[... if arrays is None else arrays] = source.array if isinstance(source, Tensor) else source
-    except ValueError as error:  # NumPy's word for shapes that do not fit
+    except (ValueError, TypeError) as error:  # NumPy's words for shapes that do not fit
         raise RuntimeError(str(error)) from error
     except OverflowError as error:
         raise RuntimeError(f"value cannot be converted to type {self.dtype.name} without overflow") from error
@@ -255,6 +262,9 @@ Tensor.__setitem__ = _set  # type: ignore[method-assign]
 @method
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Take the values of another tensor, broadcast and converted."""
+    check_writable(self)
+    if isinstance(src, Tensor) and src.ndim > self.ndim:
+        raise RuntimeError(f"copy_: values of shape {list(src.shape)} cannot be broadcast to shape {list(self.shape)}")
     self[...] = src
     return self
 

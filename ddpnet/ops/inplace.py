@@ -40,6 +40,9 @@ def inplace(function: _Function) -> _Function:
 
     def twin(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_writable(self)
+        for other in args:
+            if isinstance(other, Tensor) and other._version is self._version is not None:
+                check_apart(self.array, other.array)
         return assign(self, function(self, *args, **kwargs))
 
     name = function.__name__
@@ -49,8 +52,9 @@ def inplace(function: _Function) -> _Function:
     return function
 
 
-def check_writable(target: Tensor) -> None:
-    """RuntimeError where an update would lose history, or would write a place in memory several times."""
+def check_writable(target: Tensor, one_value: bool = False) -> None:
+    """RuntimeError where an update would lose history, or would write a place in memory several times (which does no
+    harm if all elements get `one_value`)."""
     if mode.enabled:
         view = target._view
         if target._requires_grad and target.grad_fn is None and view is None:
@@ -59,10 +63,22 @@ def check_writable(target: Tensor) -> None:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         if view is not None and view.kind and view.base._requires_grad:
             raise RuntimeError(_REFUSALS[view.kind].format(number=target.output_nr, name=view.maker))
-    if overlaps(target.array):
+    if not one_value and overlaps(target.array):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
+        )
+
+
+def check_apart(target: Array, other: Array) -> None:
+    """RuntimeError for an operand that lies partly where the target lies: what it would mean depends on the order."""
+    first, second = (np.lib.array_utils.byte_bounds(array) for array in (target, other))
+    dense = all(high - low == x.nbytes for x, (low, high) in ((target, first), (other, second)))
+    apart = first[1] <= second[0] or second[1] <= first[0]
+    if target.size and other.size and dense and not apart and (first, target.strides) != (second, other.strides):
+        raise RuntimeError(
+            "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+            "memory location. Please clone() the tensor before performing the operation."
         )
 
 
@@ -185,7 +201,7 @@ class CopySlices(Op):
     def forward(self, x, value, steps):
         self.steps = steps
         self.order = np.argsort([-abs(step) for step in x.strides], kind="stable")
-        return x.view()
+        return array_module(x).broadcast_to(x.dtype.type(0), x.shape)  # only its place in the graph is used
 
     def backward(self, g):
         back = np.argsort(self.order)

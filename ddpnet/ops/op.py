@@ -86,6 +86,8 @@ class Op(Node):
         except ValueError as error:  # NumPy's word for shapes that do not fit
             raise RuntimeError(str(error)) from error
         results = result if type(result) is tuple else (result,)
+        if not cls.view and any(y.base is not None or y is arrays[0] for y in results):
+            results = tuple([_apart(y, arrays) for y in results])
         outputs = tuple([Tensor(y) for y in results])
         if cls.view and any(shares_memory(arrays[0], y.array) or not y.array.size for y in outputs):
             kind = "no_grad" if not enabled else "several" if type(result) is tuple else ""
@@ -228,6 +230,11 @@ class Op(Node):
             else:  # the same tensor as a second operand: PyTorch refuses it at backward, as changed
                 moved.append((copy if array is old else array, place, version, value))
         self._kept = moved
+
+
+def _apart(result: Array, inputs: list[Any]) -> Array:
+    """`result`, or a copy if it has the memory of an input: only what is declared a view may."""
+    return result.copy() if any(is_array(x) and shares_memory(result, x) for x in inputs) else result
 
 
 def _fit(gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

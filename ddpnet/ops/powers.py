@@ -42,6 +42,8 @@ class Pow(Op):
 
 def _power(x, p):
     """x ** p for a number p; NumPy's powers of negative numbers are a hundred times slower than those of others."""
+    if p == -0.5:
+        return 1 / np.sqrt(x)  # as PyTorch's: the root of -0 is -0
     if x.dtype.kind != "f" or p in (-1, 0, 0.5, 1, 2) or p != p // 1:
         return x**p
     if p == 3:

@@ -66,9 +66,11 @@ class RepeatInterleave(Op):
 class Flip(Op):
     def forward(self, x, dims):
         self.dims = dims
-        return array_module(x).ascontiguousarray(array_module(x).flip(x, dims)) if x.ndim else x.copy()
+        return array_module(x).flip(x, dims).copy() if x.ndim else x.copy()
 
     def backward(self, g):
+        if g.ndim == 0:
+            return g
         return g.flip(self.dims) if isinstance(g, Tensor) else array_module(g).flip(g, self.dims)
 
 
@@ -120,6 +122,8 @@ def repeat_interleave(
     """
     if repeats is None:
         return _counted(input)
+    if dim is not None and input.ndim == 0:
+        raise IndexError("Dimension out of range (expected to be in range of [-1, 0], but got 1)")
     x, axis = (flatten(input), 0) if dim is None else (input, one_axis(dim, input.ndim))
     x = x if x.ndim else x.reshape(1)
     extent = x.array.shape[axis]

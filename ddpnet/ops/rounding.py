@@ -94,7 +94,7 @@ class Abs(Op):
 
     def backward(self, g):
         (x,) = self.saved
-        return g * array_module(g).sign(x)
+        return g * array_module(g).where(x != x, x.dtype.type(0), np.sign(x))
 
     def differentiable_backward(self, g):
         (x,) = self.saved

@@ -160,7 +160,9 @@ def along(input: Tensor, dim: int, index: Tensor, source: Any, name: str) -> tup
         if source.array.dtype != input.array.dtype:
             raise RuntimeError(f"{name}(): self and source expected to have the same dtype")
         wanted = (*whole.array.shape[:dim], rows.size, *whole.array.shape[dim + 1 :])
-        if source.ndim > 1 and input.ndim > 1 and source.ndim != input.ndim:
+        if name == "index_add" and dim == source.ndim == 0 and rows.size != 1:
+            raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+        if name != "index_add" and source.ndim > 1 and input.ndim > 1 and source.ndim != input.ndim:
             raise IndexError(
                 f"{name}(): When source and destination are not scalars, their dimensionality must match. Source "
                 f"dimensionality ({source.ndim}), destination dimensionality ({input.ndim})"

@@ -30,7 +30,11 @@ class Gather(Index):
 
 
 class IndexSelect(Index):
-    pass
+    """`key` ends with the one index array."""
+
+    def forward(self, x, key):
+        self.shape, self.key = x.shape, key
+        return x.take(key[-1], axis=len(key) - 1)
 
 
 class Take(Index):

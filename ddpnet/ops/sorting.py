@@ -240,7 +240,7 @@ class _MedianOfAll(Op):
     def backward(self, g):
         x, y = self.saved
         hit = (x == y) | ((x != x) & (y != y))
-        return (g / hit.sum(dtype=x.dtype)) * hit
+        return array_module(g).where(hit, g / hit.sum(dtype=x.dtype), 0)
 
 
 def _median(operation: Any, kind: Any, input: Tensor, dim: int | None, keepdim: bool, name: str) -> Any:

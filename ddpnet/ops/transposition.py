@@ -40,6 +40,8 @@ def adjoint(input: Tensor) -> Tensor:
 
 
 def _matrix_transpose(self: Tensor) -> Tensor:
+    if self.ndim == 0:
+        return permute(self)
     if self.ndim < 2:
         raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self.ndim}-D tensor.")
     return transpose(self, -2, -1)
