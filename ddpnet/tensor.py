@@ -67,20 +67,21 @@ class Version:
 
     def __init__(self) -> None:
         self.value = 0
-        self._views: list[weakref.ref[Tensor]] = []
-        self._limit = 32
+        self._views: list[weakref.ref[Tensor]] | None = None
 
     def add(self, view: Tensor) -> None:
         """Note that `view` has this memory."""
         view._version = self
-        if len(self._views) >= self._limit:
+        if self._views is None:
+            self._views, self._limit = [], 32
+        elif len(self._views) >= self._limit:
             self._views = [reference for reference in self._views if reference() is not None]
             self._limit = 2 * len(self._views) + 32
         self._views.append(weakref.ref(view))
 
     def views_of(self, base: Tensor) -> list[Tensor]:
         """The living views of `base`."""
-        views = (reference() for reference in self._views)
+        views = (reference() for reference in self._views or ())
         return [view for view in views if view is not None and view._view is not None and view._view.base is base]
 
 

@@ -246,14 +246,34 @@ class _Walk:
 
     def visit(self, node: Node, arrived: _Arrivals) -> None:
         """Take the gradients of a node's outputs to those of its inputs, and deliver them."""
-        needs = node.needs
-        if self.on_the_way is not None and not self._narrow(node):
+        arrived_ids = [id(gradient) for gradient in arrived.gradients]
+        if self.on_the_way is None and node.node_hooks is None and node.trace is None:
+            gradients = self._propagated(node, arrived.gradients)
+        elif self.on_the_way is None or self._leads(node):
+            gradients = self._watched(node, arrived)
+        else:
             return
+        if not self.retain_graph:
+            node.release()
+        fresh = node.fresh and not self.create_graph
+        for (source, output), gradient in zip(node.edges, gradients, strict=True):
+            if source is not None and gradient is not None:
+                own = fresh and gradient.base is None and id(gradient) not in arrived_ids
+                self.deliver(source, output, gradient, own)
+
+    def _propagated(self, node: Node, gradients: list[Gradient | None]) -> Sequence[Gradient | None]:
+        return node.propagate_recorded(gradients) if self.create_graph else node.propagate(gradients)
+
+    def _watched(self, node: Node, arrived: _Arrivals) -> Sequence[Gradient | None]:
+        """`propagate` of what is wanted alone, with the node's hooks, and with its place in the program in errors."""
+        needs = node.needs
+        if self.on_the_way is not None and needs:
+            pairs = zip(node.edges, needs, strict=True)
+            node.needs = tuple(need and source in self.on_the_way for (source, _), need in pairs)
         if node.node_hooks is not None:
             arrived.gradients = _run_node_hooks(node, "before", arrived.gradients)
-        arrived_ids = [id(gradient) for gradient in arrived.gradients]
         try:
-            gradients = (node.propagate_recorded if self.create_graph else node.propagate)(arrived.gradients)
+            gradients = self._propagated(node, arrived.gradients)
         except Exception as error:
             if node.trace is not None:
                 error.add_note(f"{node.name()} was recorded here:\n{node.trace}")
@@ -264,22 +284,11 @@ class _Walk:
             gradients = _run_node_hooks(node, "after", list(gradients), arrived.gradients)
         if node.trace is not None:
             _check_finite(node, gradients)
-        if not self.retain_graph:
-            node.release()
-        fresh = node.fresh and not self.create_graph
-        for (source, output), gradient in zip(node.edges, gradients, strict=True):
-            if source is not None and gradient is not None:
-                own = fresh and gradient.base is None and id(gradient) not in arrived_ids
-                self.deliver(source, output, gradient, own)
+        return gradients
 
-    def _narrow(self, node: Node) -> bool:
-        """Let `node` compute only what leads to what is wanted; whether anything does."""
-        useful = [source in self.on_the_way for source, _ in node.edges]  # type: ignore[operator]
-        if not any(useful):
-            return False
-        if node.needs:
-            node.needs = tuple(good and need for good, need in zip(useful, node.needs, strict=True))
-        return True
+    def _leads(self, node: Node) -> bool:
+        """Whether an input of `node` is on the way to what is wanted."""
+        return any(source in self.on_the_way for source, _ in node.edges)  # type: ignore[operator]
 
 
 def _leading_to(targets: set[Node], roots: Iterable[Node]) -> set[Node]:

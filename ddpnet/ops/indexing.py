@@ -98,7 +98,10 @@ class IndexPut(Op):
     def forward(self, x, value, key):
         self.key = key
         y = x.copy()
-        y[key] = value
+        try:
+            y[key] = value
+        except TypeError as error:  # NumPy's word for a value that does not fit a mask
+            raise ValueError(str(error)) from error
         return y
 
     def backward(self, g):

@@ -86,8 +86,11 @@ class Op(Node):
         except ValueError as error:  # NumPy's word for shapes that do not fit
             raise RuntimeError(str(error)) from error
         results = result if type(result) is tuple else (result,)
-        if not cls.view and any(y.base is not None or y is arrays[0] for y in results):
-            results = tuple([_apart(y, arrays) for y in results])
+        if not cls.view:
+            for y in results:
+                if y.base is not None or y is arrays[0]:
+                    results = tuple([_apart(y, arrays) for y in results])
+                    break
         outputs = tuple([Tensor(y) for y in results])
         if cls.view and any(shares_memory(arrays[0], y.array) or not y.array.size for y in outputs):
             kind = "no_grad" if not enabled else "several" if type(result) is tuple else ""
@@ -107,10 +110,9 @@ class Op(Node):
         for number, output in enumerate(outputs):
             if self.differentiable[number] and output.array.dtype.kind in "fV":
                 output.grad_fn, output.output_nr, output._requires_grad = self, number, True
+            if output.array is not results[number]:  # a NumPy scalar became an array
+                self.saved = tuple(output.array if kept is results[number] else kept for kept in self.saved)
         if self.saved:
-            for output, result in zip(outputs, results, strict=True):
-                if output.array is not result:  # a NumPy scalar became an array
-                    self.saved = tuple(output.array if kept is result else kept for kept in self.saved)
             self._watch(inputs + outputs)
 
     def _watch(self, tensors: tuple[Any, ...]) -> None:
