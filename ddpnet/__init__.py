@@ -7,8 +7,8 @@ import math as _math
 
 from ddpnet import allocator as _allocator
 from ddpnet import blas as _blas
-from ddpnet import missing as _missing
-from ddpnet import pytorch_names as _pytorch_names
+from ddpnet.alias import missing as _missing
+from ddpnet.alias import pytorch_names as _pytorch_names
 
 _blas.choose_core_type()  # before NumPy is loaded
 _allocator.keep_freed_memory()
@@ -40,7 +40,7 @@ from ddpnet import (
     version,
     xpu,
 )
-from ddpnet.amp import autocast
+from ddpnet.amp import GradScaler, autocast
 from ddpnet.autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from ddpnet.autograd.autocast_mode import (
     autocast_decrement_nesting,
@@ -112,6 +112,8 @@ from ddpnet.threads import *
 
 __version__ = "0.1.0"
 
+nn.DataParallel = nn.parallel.DataParallel  # type: ignore[attr-defined]
+
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 default_generator = _default_generator()
@@ -119,6 +121,7 @@ e, inf, nan, pi, newaxis = _math.e, _math.inf, _math.nan, _math.pi, None
 
 __all__ = [
     "Generator",
+    "GradScaler",
     "Size",
     "Tensor",
     "amp",

@@ -14,9 +14,9 @@ _OURS = (os.path.dirname(__file__) + os.sep, "<frozen runpy>", runpy.__file__)
 def run_script(path: str, arguments: Sequence[str], *, as_torch: bool = False) -> None:
     """Run a file as `__main__`; whatever it raises is raised here. `as_torch`: `import torch` gives it ddpnet."""
     if as_torch:
-        from ddpnet import alias
+        from ddpnet.alias import finder
 
-        alias.install()
+        finder.install()
     sys.argv = [path, *arguments]
     folder = os.path.dirname(os.path.realpath(path))
     if sys.flags.safe_path:  # Python has put nothing there

@@ -184,7 +184,7 @@ def test_usage():
 
 def test_pytorch_cannot_be_replaced_once_it_is_there(script):
     pytest.importorskip("torch")
-    text = "import torch\nfrom ddpnet import alias\nalias.install()"
+    text = "import torch\nfrom ddpnet.alias import finder\nfinder.install()"
     result = subprocess.run([sys.executable, script(text)], capture_output=True, text=True, timeout=60, check=False)
     assert "RuntimeError: PyTorch is already imported" in result.stderr
 

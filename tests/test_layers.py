@@ -12,7 +12,7 @@ LAUNCH = PACKAGE.parent / "launch"
 
 # From the bottom up; a module belongs to the longest name that fits it.
 LAYERS = (
-    ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors", "ddpnet.missing", "ddpnet.pytorch_names", "ddpnet.version"),
+    ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors", "ddpnet.alias", "ddpnet.version"),
     ("ddpnet.compiler", "ddpnet.determinism", "ddpnet.mps", "ddpnet.threads", "ddpnet.xpu"),
     ("ddpnet.backend",),
     ("ddpnet.random", "ddpnet.dtypes", "ddpnet.layouts", "ddpnet.kernels", "ddpnet.cpu", "ddpnet.cuda"),
@@ -32,7 +32,7 @@ LAYERS = (
     ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp"),
     ("ddpnet.nn.parallel", "ddpnet.utils", "ddpnet.checkpoint", "ddpnet.serialization"),
     ("ddpnet.datasets", "ddpnet.transforms"),
-    ("ddpnet.vision", "ddpnet.alias"),
+    ("ddpnet.alias.finder", "ddpnet.alias.vision"),
     ("ddpnet.training",),
     ("ddpnet_launch",),
     ("ddpnet.as_torch",),

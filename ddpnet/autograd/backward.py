@@ -182,6 +182,11 @@ def retain_grad(self: Tensor) -> None:
         self.grad_fn.retained = {**(self.grad_fn.retained or {}), self.output_nr: weakref.ref(self)}
 
 
+Tensor.retains_grad = property(  # type: ignore[attr-defined]
+    lambda self: self.grad_fn is not None and self.output_nr in (self.grad_fn.retained or {})
+)
+
+
 @method
 def register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
     """Call `hook(grad)` when this tensor's gradient is final; what it returns, if anything, replaces it."""

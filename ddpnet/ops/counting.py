@@ -84,7 +84,7 @@ def _empty_slices(input: Tensor, axis: int, return_inverse: bool, return_counts:
             else "unique: no elements"
         )
     nothing = array_module(x).zeros(0, int)
-    return _results(x.copy(), nothing, nothing, return_inverse, return_counts)
+    return _results(input, x.copy(), nothing, nothing, return_inverse, return_counts)
 
 
 @method

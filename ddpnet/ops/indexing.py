@@ -166,10 +166,11 @@ def _get(self: Tensor, key: Any) -> Tensor:
 
 
 def _set(self: Tensor, key: Any, value: Any) -> None:
-    view, arrays, last = (None, None, None) if key is False else parse(key, self.array)
-    check_writable(self)
     if key is False:
+        check_writable(self)
         return
+    view, arrays, last = parse(key, self.array)
+    check_writable(self)
     source = _source(self, value, arrays is not None)
     if arrays is not None and isinstance(source, Tensor) and shares_memory(self.array, source.array):
         raise RuntimeError(

@@ -162,6 +162,11 @@ def along(input: Tensor, dim: int, index: Tensor, source: Any, name: str) -> tup
         wanted = (*whole.array.shape[:dim], rows.size, *whole.array.shape[dim + 1 :])
         if name == "index_add" and dim == source.ndim == 0 and rows.size != 1:
             raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+        if name == "index_add" and input.ndim == 0 and source.array.size != 1:
+            raise RuntimeError(
+                "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = "
+                f"{list(input.shape)} source.shape = {list(source.shape)}"
+            )
         if name != "index_add" and source.ndim > 1 and input.ndim > 1 and source.ndim != input.ndim:
             raise IndexError(
                 f"{name}(): When source and destination are not scalars, their dimensionality must match. Source "

@@ -2,7 +2,8 @@
 
 import sys
 
-from ddpnet import datasets, missing, transforms
+from ddpnet import datasets, transforms
+from ddpnet.alias import missing
 
 __all__ = ["datasets", "transforms"]
 __version__ = "0.28.0+ddpnet"

@@ -10,11 +10,12 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from ddpnet import missing, version
+from ddpnet import version
+from ddpnet.alias import missing
 
 _PLACES = {
     "torch": "ddpnet",
-    "torchvision": "ddpnet.vision",
+    "torchvision": "ddpnet.alias.vision",
     "torchvision.datasets": "ddpnet.datasets",
     "torchvision.transforms": "ddpnet.transforms",
     **{
