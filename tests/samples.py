@@ -179,6 +179,11 @@ def backward_difference(
     return None
 
 
+def exists(name: str) -> bool:
+    """Whether ddpnet has an operator, as a function or as a method."""
+    return resolve(ddpnet, name) is not None or hasattr(ddpnet.Tensor, name)
+
+
 def counterpart(op: Any) -> Any:
     """What `op.op` is to PyTorch, for ddpnet; a lambda of the test suite is the same one with ddpnet for torch."""
     call = op.op

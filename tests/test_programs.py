@@ -13,6 +13,8 @@ NUMBERS = {name: number for number, (name, _) in enumerate(OPERATIONS)}
 FOUND = """
 abs_ of a view 0 0 5
 unique 0 0 0
+nonzero 0 0 0, view 8 0 0
+masked_select 0 5 0, index_fill_ 8 0 0
 floor_divide 0 0 0, exp 8 0 0
 mT 4 0 0
 set 3 0 1

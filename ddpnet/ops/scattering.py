@@ -182,7 +182,8 @@ def along(input: Tensor, dim: int, index: Tensor, source: Any, name: str) -> tup
         source = source if source.array.shape == wanted else source.reshape(wanted)
     extent = whole.array.shape[dim]
     if rows.size and (int(rows.min()) < (0 if name != "index_fill" else -extent) or int(rows.max()) >= extent):
-        error = RuntimeError if name == "index_add" and input.ndim > 1 else IndexError
+        runtime = (name == "index_add" and input.ndim > 1) or (name == "index_fill" and extent == 0)
+        error = RuntimeError if runtime else IndexError
         raise error(f"{name}(): index out of range in self")
     return whole, dim, rows, source
 

@@ -193,8 +193,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 
 @method
 def argwhere(input: Tensor) -> Tensor:
-    """Where the elements are not zero: int64 (count, ndim)."""
+    """Where the elements are not zero: int64 (count, ndim), a column after the other in memory."""
     xp = array_module(input.array)
     if not input.ndim:
         return Tensor(xp.zeros((int(bool(input.array)), 0), np.int64))
-    return Tensor(xp.stack(input.array.nonzero(), 1).astype(np.int64, copy=False))
+    return Tensor(xp.stack(input.array.nonzero()).astype(np.int64, copy=False).T)
