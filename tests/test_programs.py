@@ -19,6 +19,7 @@ floor_divide 0 0 0, exp 8 0 0
 mT 4 0 0
 set 3 0 1
 set fancy 3 0 9
+set fancy 2 4 9
 set fancy 1 0 24
 set fancy 2 2 45
 roll 4 0 0

@@ -171,7 +171,7 @@ def _set(self: Tensor, key: Any, value: Any) -> None:
         return
     view, arrays, last = parse(key, self.array)
     check_writable(self)
-    source = _source(self, value, arrays is not None)
+    source = _source(self, value, arrays is not None and not _is_filling(arrays, value))
     if arrays is not None and isinstance(source, Tensor) and shares_memory(self.array, source.array):
         raise RuntimeError(
             "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
@@ -200,6 +200,12 @@ def _set(self: Tensor, key: Any, value: Any) -> None:
     except OverflowError as error:
         raise RuntimeError(f"value cannot be converted to type {self.dtype.name} without overflow") from error
     self.changed()
+
+
+def _is_filling(key: tuple[Any, ...], value: Any) -> bool:
+    """Whether one mask chooses elements that all get one value, which PyTorch then converts."""
+    chosen = [part for part in key if type(part) is not slice]
+    return isinstance(value, Tensor) and value.array.size == 1 and len(chosen) == 1 and chosen[0].dtype.kind == "b"
 
 
 def _source(self: Tensor, value: Any, by_arrays: bool) -> Any:
