@@ -56,7 +56,7 @@ class Relu(Op):
 
     def differentiable_backward(self, g):
         (y,) = self.saved
-        return Linked.apply(g * (y > 0), y)
+        return Linked.apply(g * ~(y <= 0), y)
 
 
 @in_float32

@@ -10,9 +10,9 @@ from ddpnet.kernels.precision import through_float32
 
 @through_float32
 def relu_backward(g: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """g where y > 0, else 0; any shape."""
+    """0 where y <= 0, else g, as where y is not a number; any shape."""
     dx = np.empty(g.shape, g.dtype)
-    _where_positive(np.ascontiguousarray(g).reshape(-1), np.ascontiguousarray(y).reshape(-1), dx.reshape(-1))
+    _unless_negative(np.ascontiguousarray(g).reshape(-1), np.ascontiguousarray(y).reshape(-1), dx.reshape(-1))
     return dx
 
 
@@ -44,7 +44,7 @@ def _select(mask, a, b, y):
 
 
 @compiled
-def _where_positive(g, y, dx):
+def _unless_negative(g, y, dx):
     zero = g.dtype.type(0)
     for i in range(g.size):
-        dx[i] = g[i] if y[i] > 0 else zero
+        dx[i] = zero if y[i] <= 0 else g[i]
