@@ -16,7 +16,7 @@ LAYERS = (
     ("ddpnet.compiler", "ddpnet.determinism", "ddpnet.mps", "ddpnet.threads", "ddpnet.xpu"),
     ("ddpnet.backend",),
     ("ddpnet.random", "ddpnet.dtypes", "ddpnet.layouts", "ddpnet.kernels", "ddpnet.cpu", "ddpnet.cuda"),
-    ("ddpnet.tensor",),
+    ("ddpnet.tensor", "ddpnet.memory"),
     ("ddpnet.autograd", "ddpnet.printing"),
     ("ddpnet.ops",),
     (

@@ -10,7 +10,8 @@ from ddpnet.autograd.grad_mode import mode, no_grad
 from ddpnet.autograd.graph import NOWHERE, Node, edge_to
 from ddpnet.backend import Array, array_module
 from ddpnet.dtypes import category, from_numpy
-from ddpnet.tensor import Tensor, Version
+from ddpnet.memory import Version
+from ddpnet.tensor import Tensor
 
 
 class FunctionCtx(Node):

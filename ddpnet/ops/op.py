@@ -33,7 +33,8 @@ from ddpnet.autograd.grad_mode import mode
 from ddpnet.autograd.graph import NOWHERE, Node, edge_to, tensor_at
 from ddpnet.backend import Array, is_array, shares_memory
 from ddpnet.dtypes import category, from_numpy
-from ddpnet.tensor import Tensor, Version, ViewOf
+from ddpnet.memory import Version, ViewOf
+from ddpnet.tensor import Tensor
 
 _Kept = tuple[Array, int, Version | None, int]
 """A saved array that belongs to a tensor; the number of the input, or, from the number of inputs on, of the output; its
