@@ -121,3 +121,27 @@ def test_map_location() -> None:
     assert through(torch.ones(1), map_location=lambda tensor, place: tensor * 2).item() == 2
     with pytest.raises(NotImplementedError, match="mmap"):
         through(torch.ones(1), mmap=True)
+
+
+def test_weights_go_both_ways(tmp_path):
+    """What PyTorch wrote is loaded by name here, and what ddpnet wrote is loaded there."""
+    torch = pytest.importorskip("torch")
+    theirs_on_disk = pytest.importorskip("safetensors.torch")
+
+    def network(torch):
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 4, 3),
+            torch.nn.BatchNorm2d(4),
+            torch.nn.Flatten(),
+            torch.nn.Linear(16, 5),
+            torch.nn.LSTM(5, 6, 2, bidirectional=True),
+        )
+
+    theirs, ours, again = network(torch), network(ddpnet), network(torch)
+    theirs_on_disk.save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
+    ours.load_state_dict(ddpnet.load(tmp_path / "theirs.safetensors"))
+    ddpnet.save(ours.state_dict(), tmp_path / "ours.safetensors")
+    again.load_state_dict(theirs_on_disk.load_file(tmp_path / "ours.safetensors"))
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_array_equal(ours.state_dict()[name].numpy(), value.numpy())
+        np.testing.assert_array_equal(again.state_dict()[name].numpy(), value.numpy())
