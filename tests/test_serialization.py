@@ -125,22 +125,23 @@ def test_map_location() -> None:
 
 def test_weights_go_both_ways(tmp_path):
     """What PyTorch wrote is loaded by name here, and what ddpnet wrote is loaded there."""
-    torch = pytest.importorskip("torch")
+    pytorch = pytest.importorskip("torch")
     theirs_on_disk = pytest.importorskip("safetensors.torch")
 
-    def network(torch):
-        return torch.nn.Sequential(
-            torch.nn.Conv2d(3, 4, 3),
-            torch.nn.BatchNorm2d(4),
-            torch.nn.Flatten(),
-            torch.nn.Linear(16, 5),
-            torch.nn.LSTM(5, 6, 2, bidirectional=True),
+    def network(library):
+        nn = library.nn
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.Flatten(),
+            nn.Linear(16, 5),
+            nn.LSTM(5, 6, 2, bidirectional=True),
         )
 
-    theirs, ours, again = network(torch), network(ddpnet), network(torch)
+    theirs, ours, again = network(pytorch), network(torch), network(pytorch)
     theirs_on_disk.save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
-    ours.load_state_dict(ddpnet.load(tmp_path / "theirs.safetensors"))
-    ddpnet.save(ours.state_dict(), tmp_path / "ours.safetensors")
+    ours.load_state_dict(torch.load(tmp_path / "theirs.safetensors"))
+    torch.save(ours.state_dict(), tmp_path / "ours.safetensors")
     again.load_state_dict(theirs_on_disk.load_file(tmp_path / "ours.safetensors"))
     for name, value in theirs.state_dict().items():
         np.testing.assert_array_equal(ours.state_dict()[name].numpy(), value.numpy())
