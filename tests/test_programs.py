@@ -14,6 +14,8 @@ FOUND = """
 abs_ of a view 0 0 5
 unique 0 0 0
 nonzero 0 0 0, view 8 0 0
+nonzero 0 0 0, cumsum along 8 0 0, view 9 0 0
+lt 2 2 0, sum 8 0 0, fmod_ of a view 2 9 5
 masked_select 0 5 0, index_fill_ 8 0 0
 floor_divide 0 0 0, exp 8 0 0
 mT 4 0 0

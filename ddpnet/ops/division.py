@@ -159,12 +159,14 @@ def fmod(input: Tensor, other: Operand) -> Tensor:
 def _quotient(operation: type[Op], name: str, input: Operand, other: Operand) -> Any:
     a, b = promoted(input, other)
     refuse(0, name, a, b)
-    _check_divisor(b)
+    _check_divisor(a, b)
     return operation.apply(a, b)
 
 
-def _check_divisor(b: Any) -> None:
-    """RuntimeError for an integer zero."""
+def _check_divisor(a: Any, b: Any) -> None:
+    """RuntimeError for a quotient by an integer zero."""
+    if isinstance(a, Tensor) and not a.array.size:
+        return
     if isinstance(b, Tensor):
         if b.array.dtype.kind in "iu" and not b.array.all():
             raise RuntimeError("ZeroDivisionError")

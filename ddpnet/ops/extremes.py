@@ -30,6 +30,8 @@ __all__ = [
 class _Extreme(Op):
     """The gradient is shared by all elements that are extreme."""
 
+    dense = True
+
     share_of_nan = False
 
     def forward(self, x, dims, keepdim):

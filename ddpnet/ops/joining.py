@@ -30,6 +30,8 @@ __all__ = [
 
 
 class Cat(Op):
+    dense = True
+
     def forward(self, *arrays, dim, skipped=()):
         self.dim, self.skipped = dim, skipped
         if skipped:
@@ -45,6 +47,8 @@ class Cat(Op):
 
 
 class Stack(Op):
+    dense = True
+
     def forward(self, *arrays, dim):
         self.dim = dim
         return array_module(arrays[0]).stack(arrays, axis=dim)

@@ -31,6 +31,8 @@ __all__ = [
 class LinalgVectorNorm(Op):
     """The p-norm over dimensions, for any p."""
 
+    dense = True
+
     def forward(self, x, dims, keepdim, p):
         self.dims, self.keepdim, self.p = dims, keepdim, p
         high = wide(x)
@@ -88,6 +90,8 @@ def kept_or_not(y: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
 
 
 class Logsumexp(Op):
+    dense = True
+
     def forward(self, x, dims, keepdim):
         self.dims, self.keepdim = dims, keepdim
         high = wide(x)

@@ -48,6 +48,8 @@ class Op(Node):
     """PyTorch's name of the node where it is not that of the class with `Backward0` behind."""
     view: ClassVar[bool] = False
     """Whether the output shares the memory of the first input."""
+    dense: ClassVar[bool] = False
+    """Whether the output lies in the order of its indices even where the inputs do not, as with PyTorch."""
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
     """For each output, whether gradients flow through it."""
 
@@ -86,21 +88,23 @@ class Op(Node):
                 result = node.forward(*arrays, **options)
         except ValueError as error:  # NumPy's word for shapes that do not fit
             raise RuntimeError(str(error)) from error
-        results = result if type(result) is tuple else (result,)
+        made = results = result if type(result) is tuple else (result,)
         if not cls.view:
             for y in results:
                 if y.base is not None or y is arrays[0]:
                     results = tuple([_apart(y, arrays) for y in results])
                     break
+        if cls.dense:
+            results = tuple([y if y.flags.c_contiguous else y.copy() for y in results])
         outputs = tuple([Tensor(y) for y in results])
         if cls.view and any(shares_memory(arrays[0], y.array) or not y.array.size for y in outputs):
             kind = "no_grad" if not enabled else "several" if type(result) is tuple else ""
             ViewOf.connect(inputs[0], outputs, cls, options, kind)
         if True in node.needs:
-            node._record(inputs, outputs, results)
+            node._record(inputs, outputs, made)
         return outputs if type(result) is tuple else outputs[0]
 
-    def _record(self, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...], results: tuple[Array, ...]) -> None:
+    def _record(self, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...], made: tuple[Array, ...]) -> None:
         self.edges = tuple([edge_to(x) if need else NOWHERE for x, need in zip(inputs, self.needs, strict=True)])
         Node.__init__(self)
         self._inputs = [
@@ -111,8 +115,8 @@ class Op(Node):
         for number, output in enumerate(outputs):
             if self.differentiable[number] and output.array.dtype.kind in "fV":
                 output.grad_fn, output.output_nr, output._requires_grad = self, number, True
-            if output.array is not results[number]:  # a NumPy scalar became an array
-                self.saved = tuple(output.array if kept is results[number] else kept for kept in self.saved)
+            if output.array is not made[number]:  # a scalar of NumPy's became an array, or a copy was made
+                self.saved = tuple(output.array if kept is made[number] else kept for kept in self.saved)
         if self.saved:
             self._watch(inputs + outputs)
 

@@ -75,6 +75,8 @@ class Flip(Op):
 
 
 class Roll(Op):
+    dense = True
+
     def forward(self, x, shifts, dims):
         self.shifts, self.dims = shifts, dims
         return array_module(x).roll(x, shifts, dims)

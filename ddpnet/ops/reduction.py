@@ -58,6 +58,8 @@ def kept(g: Any, shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -
 
 
 class Sum(Op):
+    dense = True
+
     def forward(self, x, dims, keepdim, dtype=None):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
         if category(x.dtype) < 2:
@@ -71,6 +73,8 @@ class Sum(Op):
 
 
 class Mean(Op):
+    dense = True
+
     def forward(self, x, dims, keepdim):
         self.shape, self.dims, self.keepdim = x.shape, dims, keepdim
         y = wide(x).sum(axis=dims, keepdims=keepdim)
@@ -86,6 +90,8 @@ class Mean(Op):
 
 class Prod(Op):
     """The product along one dimension."""
+
+    dense = True
 
     def forward(self, x, dim, keepdim, dtype=None):
         integers = category(x.dtype) < 2

@@ -29,6 +29,8 @@ __all__ = [
 
 
 class MaskedFill(Op):
+    dense = True
+
     def forward(self, x, mask, value):
         self.save(mask)
         return kernels_for(x).select(~mask, x, value)

@@ -41,6 +41,8 @@ def _from_the_end(x: Any, dim: int) -> Any:
 
 
 class Cumsum(Op):
+    dense = True
+
     def forward(self, x, dim, dtype=None):
         self.dim = dim
         if category(x.dtype) < 2:
@@ -52,6 +54,8 @@ class Cumsum(Op):
 
 
 class Cumprod(Op):
+    dense = True
+
     def forward(self, x, dim, dtype=None):
         self.dim = dim
         if category(x.dtype) < 2:
@@ -82,6 +86,8 @@ class Cumprod(Op):
 
 
 class Logcumsumexp(Op):
+    dense = True
+
     def forward(self, x, dim):
         self.dim = dim
         high = wide(x)

@@ -33,6 +33,8 @@ __all__ = [
 
 
 class _Triangle(Op):
+    dense = True
+
     def forward(self, x, offset):
         self.offset = offset
         return self.cut(x)

@@ -26,6 +26,8 @@ __all__ = [
 class Var(Op):
     """The variance with divisor n - correction."""
 
+    dense = True
+
     def forward(self, x, dims, keepdim, correction):
         self.dims, self.keepdim = dims, keepdim
         self.count = int(np.prod([x.shape[axis] for axis in dims], dtype=np.int64))
