@@ -64,7 +64,8 @@ def fancy(torch: Any, x: Any, p: int) -> Any:
 
 def whole(x: Any) -> Any:
     """The tensor, or a copy of an expanded one."""
-    return x.clone() if 0 in x.stride() else x
+    expanded = any(step == 0 and extent > 1 for step, extent in zip(x.stride(), x.shape, strict=True))
+    return x.clone() if expanded else x
 
 
 def shape_of(x: Any, p: int) -> tuple[int, ...]:

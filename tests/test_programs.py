@@ -47,6 +47,9 @@ remainder_ 3 1 0, floor_divide 0 3 0
 fmod 0 1 0, pow number 8 0 1
 log 0 0 0, abs 8 0 0
 log 0 0 0, relu 8 0 0
+get 2 0 12, index_fill_ 8 0 0
+abs 2 0 0, mul 0 8 0, atan2 9 9 0
+clamp 0 0 26, pow 0 2 0, div 9 8 0
 median 0 0 0, var 8 0 0
 median 0 0 0, pow 0 8 0
 unbind 0 0 0, add_ in no_grad 0 0 0

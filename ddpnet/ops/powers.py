@@ -63,7 +63,7 @@ class TensorPow(Op):
     def backward(self, g):
         x, p, y = self.saved
         where = array_module(g).where
-        dx = g * where(p == 0, 0, p * x ** (p - 1)) if self.needs[0] else None
+        dx = where(p == 0, 0, g * (p * x ** (p - 1))) if self.needs[0] else None
         dp = g * where((x == 0) & (p >= 0), 0, y * array_module(g).log(x)) if self.needs[1] else None
         return dx, dp
 

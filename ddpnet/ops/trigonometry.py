@@ -110,7 +110,8 @@ class Atan2(Op):
 
     def backward(self, g):
         y, x = self.saved
-        scaled = g / (y * y + x * x)
+        square = y * y + x * x
+        scaled = array_module(g).where(square == 0, 0, g / square)  # no direction, no gradient
         return scaled * x, -scaled * y
 
 
