@@ -24,5 +24,6 @@ ensure() {
     echo "setting up .venv with ddpnet[$1] (once)" >&2
     [ -x .venv/bin/python ] || "$python" -m venv .venv || exit 1
     .venv/bin/python -m pip install --quiet --editable ".[$1]" >&2 || exit 1
+    .venv/bin/python -m compileall -q ddpnet launch  # what pip does for a package that is not editable
     touch "$stamp"
 }
