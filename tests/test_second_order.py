@@ -60,7 +60,7 @@ def test_gradient_penalty_as_pytorchs() -> None:
         x, y = torch.tensor(real), torch.tensor(fake)
         mixed = (0.3 * x + 0.7 * y).requires_grad_()
         scores = critic(mixed)
-        (g,) = torch.autograd.grad(scores, mixed, torch.ones_like(scores), create_graph=True)
+        (g,) = torch.autograd.grad(scores, mixed, torch.ones_like(scores), True, True, True)
         penalty = ((g.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
         loss = critic(y).mean() - critic(x).mean() + 10 * penalty
         loss.backward()
