@@ -368,3 +368,18 @@ def test_grad_leaves_the_graph_behind_whole() -> None:
     torch.autograd.grad(z, y, retain_graph=True)
     z.backward()
     assert layer.weight.grad is not None
+
+
+def test_modes_take_pytorchs_arguments() -> None:
+    with torch.set_grad_enabled(mode=False):
+        assert not torch.is_grad_enabled()
+
+        @torch.enable_grad
+        def recorded() -> bool:
+            return torch.is_grad_enabled()
+
+        assert recorded()
+    with torch.autograd.set_detect_anomaly(mode=True):
+        assert torch.is_anomaly_enabled()
+    with pytest.warns(FutureWarning, match="only_inputs"):
+        torch.autograd.grad(leaf() * 2, leaf(), only_inputs=False, allow_unused=True)

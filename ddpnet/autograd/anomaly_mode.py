@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from ddpnet.autograd.grad_mode import mode
+from ddpnet.autograd.grad_mode import _state
 from ddpnet.autograd.graph import AccumulateGrad, Node
 
 _PACKAGE = str(Path(__file__).parent.parent)
@@ -21,9 +21,9 @@ class set_detect_anomaly:
     number is a RuntimeError (unless `check_nan` is False). It is slow: for debugging.
     """
 
-    def __init__(self, mode_: bool, check_nan: bool = True) -> None:
-        self._before = mode.observer, mode.check_nan
-        mode.observer, mode.check_nan = (_remember if mode_ else None), check_nan
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        self._before = _state.observer, _state.check_nan
+        _state.observer, _state.check_nan = (_remember if mode else None), check_nan
 
     def __enter__(self) -> None:
         pass
@@ -31,7 +31,7 @@ class set_detect_anomaly:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        mode.observer, mode.check_nan = self._before
+        _state.observer, _state.check_nan = self._before
 
 
 class detect_anomaly(set_detect_anomaly):
@@ -46,12 +46,12 @@ class detect_anomaly(set_detect_anomaly):
 
 def is_anomaly_enabled() -> bool:
     """Whether anomaly mode is on."""
-    return mode.observer is _remember
+    return _state.observer is _remember
 
 
 def is_anomaly_check_nan_enabled() -> bool:
     """Whether anomaly mode looks for gradients that are not numbers."""
-    return mode.check_nan
+    return _state.check_nan
 
 
 def _remember(node: Node) -> None:

@@ -19,7 +19,8 @@ class _Mode(threading.local):
     """Whether anomaly mode looks for gradients that are not numbers."""
 
 
-mode = _Mode()
+mode = _state = _Mode()
+"""What every operation looks at; the second name is for functions with an argument called `mode`."""
 
 
 def is_grad_enabled() -> bool:
@@ -76,19 +77,26 @@ class inference_mode(_Switch):
 
 
 class enable_grad(_Switch):
-    """Operations inside are recorded, in a `no_grad` too."""
+    """Operations inside are recorded, in a `no_grad` too; a context manager, or the decorator with or without `()`."""
 
-    def __init__(self) -> None:
+    def __new__(cls, orig_func: Callable[..., Any] | None = None) -> Any:
+        switch = super().__new__(cls)
+        if orig_func is None:
+            return switch
+        switch.__init__()  # type: ignore[misc]
+        return switch(orig_func)
+
+    def __init__(self, orig_func: None = None) -> None:
         super().__init__(True)
 
 
 class set_grad_enabled(_Switch):
     """Sets the mode at once; as a context manager it puts back the mode before."""
 
-    def __init__(self, mode_: bool) -> None:
-        super().__init__(mode_)
-        self._before.append(mode.enabled)
-        mode.enabled = mode_
+    def __init__(self, mode: bool) -> None:
+        super().__init__(mode)
+        self._before.append(_state.enabled)
+        _state.enabled = mode
 
     def __enter__(self) -> None:
         mode.enabled = self._enabled
