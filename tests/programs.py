@@ -196,6 +196,10 @@ LAYOUT = ("contiguous", "flatten", "reshape")
 """Whether these copy depends on how an operation before laid out its result."""
 
 
+JUMPS = ("ceil", "floor", "floor_divide", "fmod", "frac", "remainder", "round", "trunc")
+"""Not continuous: what they give of float32 numbers depends on the last bit."""
+
+
 def start(torch: Any) -> list[Any]:
     """The tensors at the beginning; the first two are leaves."""
     a = torch.tensor([[0.5, -1.25, 2.0], [1.0, 0.25, -0.75]], dtype=torch.float64, requires_grad=True)
@@ -262,6 +266,8 @@ def difference(program: Program) -> str | None:
         for instruction in program:
             name = OPERATIONS[instruction[0] % len(OPERATIONS)][0]
             operands = [f"{t.dtype} {list(t.shape)}" for t in (theirs[i % len(theirs)] for i in instruction[1:3])]
+            if name.split()[0].rstrip("_") in JUMPS and any("float32" in operand for operand in operands):
+                return None  # where two roundings of a large number lead apart
             mine, other = execute(ddpnet, instruction, ours), execute(torch, instruction, theirs)
             where = f"{name} {operands} {instruction[3]}"
             if mine is None and "a leaf Variable" in str(other) and not theirs[instruction[1] % len(theirs)].is_leaf:
