@@ -89,21 +89,23 @@ class Mean(Op):
 
 
 class Prod(Op):
-    """The product along one dimension."""
+    """The product along one dimension, or of the `whole` tensor, which then is a vector."""
 
     dense = True
 
-    def forward(self, x, dim, keepdim, dtype=None):
+    def forward(self, x, dim, keepdim, dtype=None, whole=False):
         integers = category(x.dtype) < 2
         y = wide(x).prod(axis=dim, keepdims=keepdim, dtype=dtype or np.int64 if integers else None)
         y = array_module(x).asarray(y if integers else y.astype(x.dtype, copy=False))
-        self.dim, self.keepdim = dim, keepdim
+        self.dim, self.keepdim, self.whole = dim, keepdim, whole
         self.save(x, y)
         return y
 
     def backward(self, g):
         x, y = self.saved
         xp = array_module(g)
+        if self.whole and (x == 0).sum() > 1:
+            return xp.zeros_like(x)  # whatever arrived: nan, too
         if not self.keepdim:
             g, y = xp.expand_dims(g, self.dim), xp.expand_dims(y, self.dim)
         if (x != 0).all():
@@ -184,7 +186,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     input = input if kind is None else cast(input, kind)
     axis = 0 if dim is None else one_axis(dim, input.ndim)
     if dim is None or input.ndim == 0:
-        return Prod.apply(input.reshape(-1), dim=0, keepdim=False, dtype=kind)
+        return Prod.apply(input.reshape(-1), dim=0, keepdim=False, dtype=kind, whole=True)
     return Prod.apply(input, dim=axis, keepdim=keepdim, dtype=kind)
 
 
