@@ -201,7 +201,8 @@ JUMPS = ("ceil", "floor", "floor_divide", "fmod", "frac", "remainder", "round", 
 EXACT = (
     "abs neg relu square sign floor ceil round trunc frac add sub mul fmod remainder floor_divide maximum minimum copy "
     "zero get set reshape view t mT transpose permute expand unsqueeze squeeze flatten narrow select unbind split "
-    "chunk diagonal unfold movedim detach clone contiguous cat stack where masked_fill clamp sort gather scatter flip roll"
+    "chunk diagonal unfold movedim detach clone contiguous cat stack where masked_fill clamp sort gather scatter flip "
+    "roll"
 ).split()
 
 
