@@ -67,13 +67,15 @@ class Cumprod(Op):
     def backward(self, g):
         x, y = self.saved
         xp = array_module(x)
-        if (x != 0).all():
-            return _from_the_end(g * y, self.dim) / x
+        divided = _from_the_end(g * y, self.dim) / x
+        zeros = (x == 0).any(axis=self.dim, keepdims=True)  # where they are, they cannot be divided out
+        if not zeros.any():
+            return divided
         others = xp.where(
             xp.eye(x.shape[self.dim], dtype=bool), x.dtype.type(1), xp.moveaxis(x, self.dim, -1)[..., None, :]
         )
         inner = xp.triu(others.cumprod(-1)) * xp.moveaxis(g, self.dim, -1)[..., None, :]
-        return xp.moveaxis(inner.sum(axis=-1), -1, self.dim)
+        return xp.where(zeros, xp.moveaxis(inner.sum(axis=-1), -1, self.dim), divided)
 
     def differentiable_backward(self, g):
         x, y = self.saved
