@@ -52,6 +52,7 @@ abs 2 0 0, mul 0 8 0, atan2 9 9 0
 clamp 0 0 26, pow 0 2 0, div 9 8 0
 median 0 0 0, var 8 0 0
 tril 0 0 0, prod 8 0 0, var 9 0 0
+expand 0 0 0, copy_ in no_grad 8 8 0
 fmod 0 2 0, cumprod along 8 0 0
 median 0 0 0, pow 0 8 0
 unbind 0 0 0, add_ in no_grad 0 0 0

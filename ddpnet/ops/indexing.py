@@ -272,7 +272,9 @@ Tensor.__setitem__ = _set  # type: ignore[method-assign]
 @method
 def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Take the values of another tensor, broadcast and converted."""
-    check_writable(self)
+    check_writable(self, one_value=src is self)
+    if src is self:
+        return self
     if isinstance(src, Tensor) and src.ndim > self.ndim:
         raise RuntimeError(f"copy_: values of shape {list(src.shape)} cannot be broadcast to shape {list(self.shape)}")
     self[...] = src
