@@ -31,8 +31,8 @@ PathOrFile = str | os.PathLike[str] | IO[bytes]
 
 _CONVERT = (
     "is a pickle, which could run any code, and is not read here. Convert it where PyTorch is installed: "
-    'safetensors.torch.save_file(torch.load("FILE", map_location="cpu"), "FILE.safetensors") for a state dict, then '
-    'torch.load("FILE.safetensors") here.'
+    'safetensors.torch.save_file(torch.load("FILE", map_location="cpu", weights_only=True), "FILE.safetensors") for a '
+    'state dict, then torch.load("FILE.safetensors") here.'
 )
 
 

@@ -1,6 +1,8 @@
 """Batches on their way to another process: arrays are copied through anonymous memory, the rest is pickled.
 
-Tensors are not pickled anywhere else in ddpnet; here both ends are ours, and what arrives is made of plain arrays.
+Nothing else in ddpnet is pickled. Here it is what `multiprocessing` itself does: a dataset, a batch or an exception is
+whatever the user made it, both ends are processes of one run, and the pipe between them has no name: nothing that comes
+from a file or a network is ever unpickled.
 Anonymous memory (`memfd_create`, Linux) has no name and belongs to whoever holds it: nothing is left behind, whichever
 process is killed.
 """
