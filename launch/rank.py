@@ -74,7 +74,7 @@ def _place() -> tuple[int, int]:
 
 
 def _fail(error: BaseException, script: bool) -> NoReturn:
-    from ddpnet.distributed.mpi import wait_if_a_consequence
+    from ddpnet.distributed.ending import wait_if_a_consequence
     from ddpnet.errors import InputError
 
     wait_if_a_consequence(error)

@@ -2,34 +2,113 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from ddpnet.distributed.environment import default_timeout
+from ddpnet.distributed.errors import DistBackendError, PeerTimeoutError
 
 Message = tuple[int, np.ndarray]
 """A peer's rank, and the contiguous array that goes there or comes from there."""
 
+_TREE_BYTES = 64 * 1024
+"""A broadcast of more is cut into slices that all ranks pass on: twice the bytes, whatever the number of ranks."""
+
 
 class Communicator(ABC):
-    """Ranks 0 to size - 1. Every call but `abort` is made by all ranks in the same order."""
+    """Ranks 0 to size - 1. All ranks make the same calls in the same order, but for `post`, `take` and `close`.
+
+    Every call ends: past `timeout` seconds with PeerTimeoutError, which names the call (`what`) and the missing peers.
+    After that the communicator cannot be used any more. Two threads may use two communicators at the same time.
+    """
 
     name: str
     rank: int
     size: int
+    timeout: float
+    members: list[int]
+    """The ranks of this communicator by their numbers in the world: what messages to people name."""
+    world_size: int
+    hosts: list[list[int]]
+    """The ranks by the host they run on, in order of their first rank; ranks of one host can `share` memory."""
+
+    def __init__(self, rank: int, members: list[int], world_size: int, timeout: float | None = None) -> None:
+        self.rank, self.size, self.members, self.world_size = rank, len(members), members, world_size
+        self.timeout = default_timeout() if timeout is None else timeout
 
     @abstractmethod
-    def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+    def exchange(
+        self,
+        sends: Sequence[Message],
+        receives: Sequence[Message],
+        what: str = "exchange",
+        timeout: float | None = None,
+    ) -> None:
         """Send and receive arrays, all at once; between two ranks they arrive in the order in which they were sent.
 
-        A receive is filled in place; it has the size of the array that was sent.
+        A receive is filled in place; it has the size of the array that was sent. `timeout` counts for this call only.
         """
 
     @abstractmethod
-    def broadcast(self, array: np.ndarray, root: int) -> None:
-        """Fill `array` on every rank with that of `root`."""
+    def post(self, peer: int, array: np.ndarray, tag: int) -> Callable[[], bool]:
+        """Start to send a letter, which no `exchange` will see; call the result until it is True: it has gone."""
 
-    def barrier(self) -> None:
+    @abstractmethod
+    def take(self, peer: int | None, tag: int) -> tuple[int, Callable[[], np.ndarray | None]] | None:
+        """Claim the first letter with this tag from `peer` or from any; None if there is none yet.
+
+        Returns the sender, and a function to be called until it is the letter (uint8) instead of None.
+        """
+
+    @abstractmethod
+    def share(self, nbytes: int) -> dict[int, np.ndarray]:
+        """Memory for the ranks of this host: for each of them an array uint8 (nbytes,) that all of them see, zeros."""
+
+    @abstractmethod
+    def subgroup(self, ranks: Sequence[int]) -> Communicator | None:
+        """A communicator of some of the ranks, numbered in the order given; None for those that are not among them.
+
+        Its messages do not meet those of this one. DistBackendError, on every rank, if the ranks pass other lists.
+        """
+
+    def duplicate(self) -> Communicator:
+        """A communicator of the same ranks, for another thread for example."""
+        copy = self.subgroup(range(self.size))
+        assert copy is not None
+        return copy
+
+    def broadcast(self, array: np.ndarray, root: int, what: str = "broadcast") -> None:
+        """Fill `array` on every rank with that of `root`."""
+        if not 0 <= root < self.size:
+            raise ValueError(f"{what}: expected a root from 0 to {self.size - 1}, got {root}")
+        if array.nbytes > _TREE_BYTES and self.size > 2:
+            self._broadcast_slices(as_bytes(array), root, what)
+            return
+        place = (self.rank - root) % self.size  # a binomial tree: in each round, all that have it pass it on
+        distance = 1
+        while distance < self.size:
+            if place < distance and place + distance < self.size:
+                self.exchange([((place + distance + root) % self.size, array)], [], what)
+            elif distance <= place < 2 * distance:
+                self.exchange([], [((place - distance + root) % self.size, array)], what)
+            distance *= 2
+
+    def _broadcast_slices(self, whole: np.ndarray, root: int, what: str) -> None:
+        """Each rank gets one slice of `whole` from the root and gives it to the others."""
+        others = [peer for peer in range(self.size) if peer not in (root, self.rank)]
+        slices = [whole[len(whole) * r // self.size : len(whole) * (r + 1) // self.size] for r in range(self.size)]
+        mine = slices[self.rank]
+        if self.rank == root:
+            self.exchange([(peer, slices[peer]) for peer in others], [], what)
+            self.exchange([(peer, mine) for peer in others], [], what)
+            return
+        self.exchange([], [(root, mine)], what)
+        self.exchange([(peer, mine) for peer in others], [(peer, slices[peer]) for peer in (root, *others)], what)
+
+    def barrier(self, what: str = "barrier") -> None:
         """Return when every rank has come here.
 
         In round k each hears from the rank 2^k before it, which has then heard of the 2^k ranks before itself.
@@ -38,34 +117,70 @@ class Communicator(ABC):
         while distance < self.size:
             word = np.zeros(1, np.uint8)
             ahead, behind = (self.rank + distance) % self.size, (self.rank - distance) % self.size
-            self.exchange([(ahead, word)], [(behind, word.copy())])
+            self.exchange([(ahead, word)], [(behind, word.copy())], what)
             distance *= 2
 
-    def broadcast_text(self, text: str, root: int) -> str:
+    def broadcast_text(self, text: str, root: int, what: str = "broadcast") -> str:
         """The text of `root`; what other ranks pass does not count."""
         letters = np.frombuffer(text.encode(), np.uint8).copy()
         length = np.array([len(letters)])
-        self.broadcast(length, root)
+        self.broadcast(length, root, what)
         if self.rank != root:
             letters = np.empty(int(length[0]), np.uint8)
-        self.broadcast(letters, root)
+        self.broadcast(letters, root, what)
         return letters.tobytes().decode()
+
+    def all_gather(self, array: np.ndarray, what: str = "all_gather") -> list[np.ndarray]:
+        """The arrays of all ranks, of one shape and dtype, in the order of the ranks."""
+        mine = np.ascontiguousarray(array)
+        gathered = [np.empty_like(mine) for _ in range(self.size)]
+        gathered[self.rank][...] = mine
+        peers = [peer for peer in range(self.size) if peer != self.rank]
+        self.exchange([(peer, mine) for peer in peers], [(peer, gathered[peer]) for peer in peers], what)
+        return gathered
 
     def library(self) -> str:
         """Name and version of what carries the messages."""
         return self.name
 
-    def all_gather(self, array: np.ndarray) -> list[np.ndarray]:
-        """The arrays of all ranks, of one shape and dtype, in the order of the ranks."""
-        gathered = [np.empty_like(array) for _ in range(self.size)]
-        gathered[self.rank][...] = array
-        peers = [peer for peer in range(self.size) if peer != self.rank]
-        mine = np.ascontiguousarray(array)
-        self.exchange([(peer, mine) for peer in peers], [(peer, gathered[peer]) for peer in peers])
-        return gathered
-
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what the communicator holds; no call may follow."""
+
+    def _agree_on(self, ranks: Sequence[int], what: str) -> None:
+        """DistBackendError on every rank unless all passed the same list; ValueError for one that is none of ours."""
+        bad = [r for r in ranks if not 0 <= r < self.size]
+        if bad or len({*ranks}) != len(ranks) or not ranks:
+            raise ValueError(f"{what}: expected different ranks from 0 to {self.size - 1}, got {list(ranks)}")
+        digest = np.frombuffer(hashlib.sha256(repr(list(ranks)).encode()).digest(), np.uint8)
+        for peer, theirs in enumerate(self.all_gather(digest, what)):
+            if theirs.tobytes() != digest.tobytes():
+                raise DistBackendError(
+                    f"{self.place()}: {what}: this rank passed the ranks {list(ranks)}, rank {self.members[peer]} "
+                    "passed others: all ranks have to pass the same list"
+                )
+
+    def place(self) -> str:
+        """This rank, as messages name it: `rank 1 of 3`."""
+        return f"rank {self.members[self.rank]} of {self.world_size}"
+
+    def missing(self, peers: Sequence[int], what: str, seconds: float) -> PeerTimeoutError:
+        """The error for peers that have not come in time."""
+        names = ", ".join(str(self.members[peer]) for peer in peers)
+        these = f"rank {names}" if len(peers) == 1 else f"ranks {names}"
+        return PeerTimeoutError(
+            f"{self.place()}: {what}: nothing came from {these} within {seconds:g} s: all ranks have to make the same "
+            f"calls in the same order; look at what {these} {'is' if len(peers) == 1 else 'are'} doing, or give "
+            "init_process_group a longer timeout (DDPNET_TIMEOUT=SECONDS)",
+            list(peers),
+        )
+
+
+def by_host(keys: Sequence[object]) -> list[list[int]]:
+    """Ranks whose keys are equal, together."""
+    hosts: dict[object, list[int]] = {}
+    for rank, key in enumerate(keys):
+        hosts.setdefault(key, []).append(rank)
+    return list(hosts.values())
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:

@@ -1,9 +1,15 @@
-"""Whether a launcher started this process as one of several ranks: read from its variables, without MPI."""
+"""What the environment says of this process: whether a launcher started it as one of several ranks, and deadlines."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
+
+from ddpnet.errors import InputError
+
+TIMEOUT_SECONDS = 30.0
+"""How long a rank waits for another one before it says so."""
 
 # (rank, size) in the order of trust. SLURM sets its sizes in batch scripts, too: only a step has ranks.
 _LAUNCHERS = (
@@ -21,3 +27,25 @@ def launched_world(environ: Mapping[str, str] = os.environ) -> tuple[int, int] |
     if "SLURM_STEP_ID" in environ and "SLURM_PROCID" in environ:
         return int(environ["SLURM_PROCID"]), int(environ.get("SLURM_STEP_NUM_TASKS", environ["SLURM_NTASKS"]))
     return None
+
+
+def default_timeout(environ: Mapping[str, str] = os.environ) -> float:
+    """Seconds from DDPNET_TIMEOUT; InputError unless they are a positive number (inf: wait for ever)."""
+    text = environ.get("DDPNET_TIMEOUT")
+    if text is None:
+        return TIMEOUT_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise InputError(f"DDPNET_TIMEOUT: expected a positive number of seconds, got {text!r}")
+    return seconds
+
+
+def memory_is_shared(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether ranks of one host may use common memory: DDPNET_SHARED_MEMORY, 1 (the default) or 0."""
+    text = environ.get("DDPNET_SHARED_MEMORY", "1")
+    if text not in ("0", "1"):
+        raise InputError(f"DDPNET_SHARED_MEMORY: expected 0 or 1, got {text!r}")
+    return text == "1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,18 +12,42 @@ from ddpnet.distributed.communicator import Communicator, Message
 class SoloCommunicator(Communicator):
     """Rank 0 of 1: there is nobody to exchange anything with."""
 
-    name, rank, size = "solo", 0, 1
+    name = "solo"
+
+    def __init__(self, timeout: float | None = None) -> None:
+        super().__init__(0, [0], 1, timeout)
+        self.hosts = [[0]]
 
     def library(self) -> str:
         """Nothing carries messages."""
         return "not used"
 
-    def exchange(self, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+    def exchange(
+        self,
+        sends: Sequence[Message],
+        receives: Sequence[Message],
+        what: str = "exchange",
+        timeout: float | None = None,
+    ) -> None:
         """ValueError for any message."""
         if sends or receives:
-            raise ValueError(f"a world of one has no peers; got {len(sends)} sends and {len(receives)} receives")
+            raise ValueError(
+                f"{what}: a world of one has no peers; got {len(sends)} sends and {len(receives)} receives"
+            )
 
-    def broadcast(self, array: np.ndarray, root: int) -> None:
-        """The array is there already; ValueError for a root other than 0."""
-        if root != 0:
-            raise ValueError(f"broadcast: expected root 0 in a world of one, got {root}")
+    def post(self, peer: int, array: np.ndarray, tag: int) -> Callable[[], bool]:
+        """ValueError: there is nobody."""
+        raise ValueError(f"a world of one has no rank {peer} to send to")
+
+    def take(self, peer: int | None, tag: int) -> tuple[int, Callable[[], np.ndarray | None]] | None:
+        """ValueError: nothing will ever come."""
+        raise ValueError("a world of one receives nothing")
+
+    def share(self, nbytes: int) -> dict[int, np.ndarray]:
+        """Memory of this process."""
+        return {0: np.zeros(nbytes, np.uint8)}
+
+    def subgroup(self, ranks: Sequence[int]) -> Communicator:
+        """Another world of one; ValueError for ranks other than [0]."""
+        self._agree_on(ranks, "subgroup")
+        return SoloCommunicator(self.timeout)

@@ -1,0 +1,91 @@
+"""How the ranks of an MPI job end: together, and all of them when one has failed or has left the others alone."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+import traceback
+from types import TracebackType
+from typing import Any
+
+_POLL_SECONDS = 0.01
+_CONSEQUENCE_SECONDS = 2.0
+
+_KEPT = 100
+
+_watched: list[Any] = []
+"""The MPI communicators of this process: in a message that waits there, a rank waits for this one."""
+_closed: list[Any] = []
+"""Those of them that are closed here, though perhaps not on other ranks. MPI has only some thousand."""
+
+
+def watch(comm: Any) -> None:
+    """A communicator has been opened."""
+    _watched.append(comm)
+
+
+def forget(comm: Any) -> None:
+    """A communicator is closed; it is given back to MPI when enough others have been closed after it."""
+    _closed.append(comm)
+    if len(_closed) > _KEPT:
+        oldest = _closed.pop(0)
+        _watched[:] = [other for other in _watched if other is not oldest]
+        oldest.Free()
+
+
+def abandon(comm: Any) -> None:
+    """A communicator on which messages got lost: what waits there says nothing, and it cannot be given back."""
+    _watched[:] = [other for other in _watched if other is not comm]
+
+
+def leave_together(mpi: Any, rank: int, size: int) -> None:
+    """At the end of the process, wait for the others, and end the job if one of them waits for this rank.
+
+    MPI would wait, too, but for ever: a rank that has left early never answers. A rank that goes on by itself, to
+    save for example, sends nothing, and is given its time.
+    """
+
+    def leave() -> None:
+        if not mpi.Is_initialized() or mpi.Is_finalized():
+            return
+        everybody, status = mpi.COMM_WORLD.Ibarrier(), mpi.Status()
+        while not everybody.Test():
+            if any(comm.Iprobe(tag=0, status=status) for comm in _watched):
+                sys.stdout.flush()
+                sys.stderr.write(
+                    f"rank {rank} of {size} has come to its end, but rank {status.Get_source()} waits for it "
+                    "in a collective: all ranks have to make the same calls; look for a loop or an exit that differs\n"
+                )
+                sys.stderr.flush()
+                mpi.COMM_WORLD.Abort(1)
+            time.sleep(_POLL_SECONDS)
+
+    atexit.register(leave)
+
+
+def wait_if_a_consequence(error: BaseException) -> None:
+    """Before a rank reports an error of MPI: give the job time to end by itself.
+
+    Such an error mostly tells that another rank has died, of which its launcher knows more, and is about to end all.
+    """
+    if any(type(e).__module__.partition(".")[0] == "mpi4py" for e in (error, error.__cause__)):
+        time.sleep(_CONSEQUENCE_SECONDS)
+
+
+def end_all_ranks_on_an_exception(mpi: Any, rank: int, size: int) -> None:
+    """Without this, the other ranks would wait for ever for one that has raised."""
+    before = sys.excepthook
+
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not mpi.Is_initialized() or mpi.Is_finalized() or size == 1:
+            before(kind, error, trace)
+            return
+        wait_if_a_consequence(error)
+        text = "".join(traceback.format_exception(kind, error, trace))
+        sys.stdout.flush()
+        sys.stderr.write(f"rank {rank} of {size} failed:\n{text}")
+        sys.stderr.flush()
+        mpi.COMM_WORLD.Abort(1)
+
+    sys.excepthook = end

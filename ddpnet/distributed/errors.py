@@ -1,0 +1,19 @@
+"""What can go wrong between ranks: PyTorch's classes, and one that names the peers from which nothing came."""
+
+from __future__ import annotations
+
+
+class DistError(RuntimeError):
+    """The base of the errors of `distributed`."""
+
+
+class DistBackendError(DistError):
+    """A message did not get through, or the ranks did not agree; it says which rank, which call, and what to do."""
+
+
+class PeerTimeoutError(DistBackendError, TimeoutError):
+    """Nothing came from `peers` (ranks of the communicator) before the deadline, or they have failed."""
+
+    def __init__(self, message: str, peers: list[int]) -> None:
+        super().__init__(message)
+        self.peers = peers
