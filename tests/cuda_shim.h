@@ -7,6 +7,7 @@ using std::min;
 using std::sqrt;
 #define __global__
 #define __device__ static
+static void atomicAdd(unsigned long long *sum, unsigned long long value) { *sum += value; }
 struct Index { int x, y, z; };
 extern "C" {
 Index blockIdx, threadIdx, blockDim, gridDim;

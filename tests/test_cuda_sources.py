@@ -271,3 +271,11 @@ def test_rmsprop(run: Kernels, centered: bool, momentum: float) -> None:
     run("rmsprop", *arrays, 40, 0.01, 0.9, 1 - 0.9, 1e-8, 0.1, momentum, 1.0)
     for actual, expected in zip(mine, (p, v, buf, avg), strict=True):
         run.close(actual, expected)
+
+
+def test_fingerprints(run: Kernels) -> None:
+    """The very words of the CPU, of arrays longer and shorter than there are threads, and with bytes left over."""
+    arrays = [RNG.integers(0, 256, size, np.uint8) for size in (0, 3, 8, 47, 48, 49, 4001)]
+    table, words = cpu.memory_table(arrays), np.zeros(len(arrays), np.uint64)
+    run("fingerprints", table, words, len(arrays))
+    np.testing.assert_array_equal(words, cpu.fingerprints(table))

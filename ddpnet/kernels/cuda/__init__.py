@@ -5,6 +5,7 @@ from ddpnet.kernels.cuda.attention import attention_backward, attention_forward,
 from ddpnet.kernels.cuda.convolution import conv2d_backward, conv2d_forward
 from ddpnet.kernels.cuda.ctc import ctc_backward, ctc_forward
 from ddpnet.kernels.cuda.elementwise import relu_backward, select
+from ddpnet.kernels.cuda.fingerprint import fingerprints, memory_table
 from ddpnet.kernels.cuda.incomplete_gamma import incomplete_gamma
 from ddpnet.kernels.cuda.layer_normalization import row_norm_backward, row_norm_forward
 from ddpnet.kernels.cuda.normalization import batch_norm_apply, batch_norm_backward, batch_norm_statistics
@@ -60,6 +61,7 @@ __all__ = [
     "erfc",
     "erfcx",
     "erfinv",
+    "fingerprints",
     "gelu_backward",
     "gelu_forward",
     "incomplete_gamma",
@@ -70,6 +72,7 @@ __all__ = [
     "log_softmax_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
+    "memory_table",
     "ndtri",
     "normal_cdf",
     "polygamma",
