@@ -31,9 +31,9 @@ def build() -> nn.Module:
     )
 
 
-def run(comm: Communicator, shards: int, optimizer: str, samples: int = 26, bucket_bytes: int = 2**20) -> Any:
+def run(comm: Communicator, shards: int, optimizer: str, samples: int = 26, **options: Any) -> Any:
     model = build()
-    reducer = Reducer(model, comm, shards, ("loss",), bucket_bytes)
+    reducer = Reducer(model, comm, shards, ("loss",), **options)
     steps = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer](model.parameters(), lr=0.01)
     losses = []
     for _ in range(4):
@@ -52,20 +52,59 @@ def same(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize(("shards", "samples"), [(8, 26), (4, 26), (5, 26), (8, 5)])
+@pytest.mark.parametrize(("shards", "samples"), [(8, 26), (4, 26), (5, 26), (8, 9)])
 def test_same_bits_on_any_number_of_ranks(optimizer: str, shards: int, samples: int) -> None:
-    """Dropout, batch norm, uneven and empty shards included."""
+    """Dropout, batch norm and uneven shards included."""
     (alone,) = run_threads(1, lambda comm: run(comm, shards, optimizer, samples))
     for size in range(2, shards + 1):
         for result in run_threads(size, lambda comm: run(comm, shards, optimizer, samples)):
             assert same(result, alone), f"{size} ranks"
 
 
-def test_bucket_size_does_not_change_the_bits() -> None:
-    (whole,) = run_threads(1, lambda comm: run(comm, 8, "sgd"))
-    for bucket_bytes in (1, 100, 2000):
-        results = run_threads(3, lambda comm, size=bucket_bytes: run(comm, 8, "sgd", 26, size))
-        assert all(same(result, whole) for result in results)
+OPTIONS = [
+    {"bucket_bytes": 1},
+    {"bucket_bytes": 100, "overlap": True},
+    {"bucket_bytes": 2000, "overlap": False},
+    {"overlap": True},
+    {"shared_memory": False},
+    {"shared_memory": False, "overlap": True, "bucket_bytes": 300},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("size", [1, 3])
+def test_how_it_is_exchanged_does_not_change_the_bits(options: dict[str, Any], size: int) -> None:
+    (whole,) = run_threads(1, lambda comm: run(comm, 8, "adam"))
+    results = run_threads(size, lambda comm: run(comm, 8, "adam", **options))
+    assert all(same(result, whole) for result in results)
+
+
+@pytest.mark.parametrize("hosts", [[[0, 1], [2]], [[0, 2], [1]], [[0], [1, 2, 3]], [[0, 3], [1, 4], [2]]])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_neither_do_the_hosts(hosts: list[list[int]], overlap: bool) -> None:
+    """In blocks and in turn, evenly and not."""
+    size = sum(map(len, hosts))
+    for shards in (5, 8):
+        (alone,) = run_threads(1, lambda comm, shards=shards: run(comm, shards, "sgd"))
+        results = run_threads(size, lambda comm, shards=shards: run(comm, shards, "sgd", overlap=overlap), hosts=hosts)
+        assert all(same(result, alone) for result in results)
+
+
+@pytest.mark.parametrize("compression", ["fp16", "bf16"])
+def test_compressed_gradients_have_the_same_bits_wherever_hosts_end(compression: str) -> None:
+    (alone,) = run_threads(1, lambda comm: run(comm, 8, "sgd", compression=compression))
+    for size, hosts in ((2, None), (3, [[0, 1], [2]]), (3, [[0], [1], [2]]), (8, None)):
+        results = run_threads(size, lambda comm: run(comm, 8, "sgd", compression=compression), hosts=hosts)
+        assert all(same(result, alone) for result in results), (size, hosts)
+    plain = run_threads(1, lambda comm: run(comm, 8, "sgd"))[0]
+    assert not same(alone, plain)
+    for name, array in plain[1].items():
+        np.testing.assert_allclose(alone[1][name], array, atol=2e-3)
+
+
+def test_a_batch_that_leaves_shards_empty_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"rank . of 2: step 0: a global batch of 5 samples leaves some of 8 shards"):
+        run_threads(2, lambda comm: run(comm, 8, "sgd", samples=5))
 
 
 def test_other_shards_are_other_bits() -> None:

@@ -9,16 +9,34 @@ import pytest
 
 from ddpnet.distributed.communicator import Communicator
 from ddpnet.distributed.threads import run_threads
-from ddpnet.distributed.tree import TreeSum, are_siblings, halves, nodes_within, share, tree_all_reduce
+from ddpnet.distributed.tree import (
+    additions,
+    are_siblings,
+    halves,
+    largest_nodes,
+    nodes_within,
+    share,
+    tree_all_reduce,
+    turns,
+)
 
 
 def reduced(comm: Communicator, data: list[np.ndarray]) -> np.ndarray:
     """This rank's shards added in tree order, then everything."""
     shards = len(data)
-    total = TreeSum(shards, lambda a, b: np.add(a, b, out=a))
-    for shard in range(*share(shards, comm.size, comm.rank)):
-        total.push(shard, data[shard].copy())
-    return tree_all_reduce(comm, shards, [(span, [array]) for span, array in total.partial])[0]
+    held = share(shards, comm.size, comm.rank)
+    nodes, sums = nodes_within(held, (0, shards)), local_sums(held, data)
+    return tree_all_reduce(comm, shards, [(node, [array]) for node, array in zip(nodes, sums, strict=True)])[0]
+
+
+def local_sums(held: tuple[int, int], data: list[np.ndarray]) -> list[np.ndarray]:
+    """The sums of the nodes in a range of shards, made as a rank makes them."""
+    levels: dict[int, np.ndarray] = {}
+    for shard, turn in zip(range(*held), turns(held, len(data)), strict=True):
+        levels[turn.level] = levels[turn.level] + data[shard] if turn.adds else data[shard].copy()
+        for into, source in turn.merges:
+            levels[into] += levels[source]
+    return [levels[level] for level in range(len(nodes_within(held, (0, len(data)))))]
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 8, 12, 13])
@@ -57,14 +75,19 @@ def test_siblings_are_the_halves_of_one_node() -> None:
     assert not are_siblings((2, 4), (4, 6), (0, 8))
 
 
-def test_partial_sums_stay_few() -> None:
-    most = 0
-    total = TreeSum(64, lambda a, b: None)
-    for shard in range(64):
-        total.push(shard, shard)
-        most = max(most, len(total.partial))
-    assert most <= 7  # log2(64) + 1
-    assert [span for span, _ in total.partial] == [(0, 64)]
+@pytest.mark.parametrize(("shards", "ranks"), [(64, 1), (64, 4), (8, 1), (8, 2), (8, 3), (12, 3), (13, 4)])
+def test_partial_sums_stay_few(shards: int, ranks: int) -> None:
+    """log2 of a rank's shards and one more copies of the gradients are held, at most."""
+    for rank in range(ranks):
+        held = share(shards, ranks, rank)
+        copies = 1 + max(turn.level for turn in turns(held, shards))
+        assert copies <= np.log2(-(-shards // ranks)) + 1
+
+
+def test_nodes_of_several_ranks_join() -> None:
+    assert largest_nodes((0, 8), [(0, 2), (2, 4), (4, 5)]) == [(0, 4), (4, 5)]
+    assert largest_nodes((0, 8), [(2, 4), (5, 6)]) == [(2, 4), (5, 6)]
+    assert additions((0, 8), [(0, 4), (4, 6), (6, 7), (7, 8)]) == [(2, 3), (1, 4), (0, 5)]
 
 
 def test_delays_do_not_change_the_bits() -> None:

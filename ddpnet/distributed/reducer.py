@@ -1,81 +1,43 @@
 """Reducer: from the gradients of shards to the mean gradient of the global batch, the same bits on every rank.
 
-What crosses shards lies in buckets, flat arrays that are reduced at once: gradients weighted by the samples of their
-shard, the changes of buffers, and the sums of metrics.
+What crosses shards lies in buckets: gradients weighted by the samples of their shard, the changes of buffers, the sums
+of metrics, and the words that ranks show each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ddpnet import random
-from ddpnet.backend import Array, array_module, host
+from ddpnet.distributed.buckets import Buckets, Layout, Slot, module_of
 from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.tree import TreeSum, share, tree_all_reduce
+from ddpnet.distributed.compression import NARROW
+from ddpnet.distributed.overlap import Overlap
+from ddpnet.distributed.process_group import current
+from ddpnet.distributed.tree import share
 from ddpnet.dtypes import category
 from ddpnet.nn.module import Module
 from ddpnet.tensor import Tensor
 
-BUCKET_BYTES = 4 * 2**20
-"""Between 1 and 8 MiB, an exchange on one host is fastest (measured with MPICH)."""
+_SMALL = 2**20
+"""Bytes of a bucket for what is not a gradient."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Slot:
-    """The place of one tensor in the buckets."""
+class _Shard:
+    """A shard that is being computed."""
 
-    tensor: Tensor
-    bucket: int
-    place: slice
-
-
-class _Layout:
-    """Which tensor lies where: in the order given, one dtype a bucket, a new bucket when one is full."""
-
-    def __init__(self, bucket_bytes: int) -> None:
-        self.sizes: list[int] = []
-        self.dtypes: list[np.dtype[Any]] = []
-        self._bytes = bucket_bytes
-
-    def place(self, tensors: Sequence[Tensor], dtype: np.dtype[Any] | None = None) -> list[_Slot]:
-        """Slots for tensors, in new buckets of their own dtypes or of one for all."""
-        slots = []
-        open_buckets: dict[np.dtype[Any], int] = {}
-        for tensor in tensors:
-            kind = dtype or tensor.array.dtype
-            bucket = open_buckets.get(kind)
-            if bucket is None or (self.sizes[bucket] + tensor.array.size) * kind.itemsize > self._bytes:
-                bucket = open_buckets[kind] = len(self.sizes)
-                self.sizes.append(0)
-                self.dtypes.append(kind)
-            start = self.sizes[bucket]
-            self.sizes[bucket] += tensor.array.size
-            slots.append(_Slot(tensor, bucket, slice(start, self.sizes[bucket])))
-        return slots
-
-
-class _Buckets:
-    """The flat arrays of one partial sum."""
-
-    def __init__(self, layout: _Layout, xp: Any) -> None:
-        self.flat = [xp.zeros(size, kind) for size, kind in zip(layout.sizes, layout.dtypes, strict=True)]
-
-    def view(self, slot: _Slot) -> Array:
-        """The part of a slot, in the shape of its tensor."""
-        return self.flat[slot.bucket][slot.place].reshape(slot.tensor.array.shape)
-
-    def add(self, other: _Buckets) -> None:
-        """Add another partial sum to this one."""
-        for mine, theirs in zip(self.flat, other.flat, strict=True):
-            mine += theirs
+    def __init__(self, number: int, samples: int, weight: float, names: Sequence[str], parameters: int) -> None:
+        self.number, self.samples, self.weight = number, samples, weight
+        self.counts = dict.fromkeys(names, 0.0) | {"samples": float(samples)}
+        self.used = [0] * parameters
 
 
 class Reducer:
-    """Averages gradients over the samples of a global batch that is cut into `shards`.
+    """Averages gradients over the samples of a global batch that is cut into `shards` (default: one a rank).
 
         for rows in reducer.shards(len(batch)):          # this rank's shards, one after the other
             loss = criterion(model(images[rows]), labels[rows])
@@ -86,123 +48,252 @@ class Reducer:
 
     What is random inside is drawn from the stream of (step, shard). Buffers of floating point end the step with the
     mean of the shards' changes, weighted by samples; integer buffers with the change that shard 0 made. `metrics` are
-    names of numbers that are summed over the shards in float64; "samples" is counted always. With `gradients_as_views`
-    the `.grad`s lie in the buckets, and change with the next step.
+    names of numbers that are summed over the shards in float64; "samples" is counted always. Inside the loop a gradient
+    goes into its bucket as soon as it is final, and `.grad` is None again.
+
+    The first step shows in which order gradients come, and how fast the ranks can exchange: buckets of `bucket_bytes`,
+    if None of the size that suits the measured latency and bandwidth, are filled in that order. `overlap` exchanges
+    them while the last shard's backward goes on; None lets the next steps decide which is faster. Neither, nor whether
+    ranks of one host use `shared_memory`, changes a bit; `compression` ("fp16", "bf16") does, the same way everywhere.
+    With `gradients_as_views` the `.grad`s lie in the buckets, and change with the next step.
     """
 
     def __init__(
         self,
         module: Module,
-        comm: Communicator,
-        shards: int,
+        comm: Communicator | None = None,
+        shards: int | None = None,
         metrics: Sequence[str] = (),
-        bucket_bytes: int = BUCKET_BYTES,
+        bucket_bytes: int | None = None,
         gradients_as_views: bool = True,
+        *,
+        overlap: bool | None = None,
+        shared_memory: bool = True,
+        compression: str | None = None,
     ) -> None:
-        if shards < comm.size:
-            raise ValueError(f"{comm.size} ranks need at least as many shards, got shards={shards}")
-        self.comm, self.shard_count, self.step = comm, shards, 0
-        self._as_views = gradients_as_views
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        buffers = list(module.buffers())
-        layout = self._layout = _Layout(bucket_bytes)
-        self._gradients = layout.place(parameters[::-1])  # backward reaches the last ones first
-        self._floats = layout.place([b for b in buffers if category(b.array.dtype) == 2])
-        self._integers = layout.place([b for b in buffers if category(b.array.dtype) < 2], np.dtype(np.int64))
-        self._names = ("samples", *metrics)
-        (self._metrics,) = layout.place([Tensor(np.zeros(len(self._names)))])
-        self._xp = array_module(parameters[0].array) if parameters else np
-        self._spare: list[_Buckets] = []
-        self._result: _Buckets | None = None
-        self.begin()
+        self.comm = current() if comm is None else comm
+        self.shard_count, self.step = self.comm.size if shards is None else shards, 0
+        if self.shard_count < self.comm.size:
+            raise ValueError(
+                f"{self.comm.size} ranks need at least as many shards, got shards={shards}: give more shards, on which "
+                "the bits depend, or start fewer ranks"
+            )
+        self._bucket_bytes, self._as_views, self._shared_memory = bucket_bytes, gradients_as_views, shared_memory
+        self._narrow = None if compression is None else NARROW[compression]
+        self._parameters = [p for p in module.parameters() if p.requires_grad]
+        self._buffers = list(module.buffers())
+        self._names = ("samples", *metrics, "several", "seconds")
+        self._metrics = Tensor(np.zeros(len(self._names)))
+        self._used = Tensor(np.zeros(len(self._parameters), np.int64))
+        self._words = Tensor(np.zeros(self.comm.size, np.int64))
+        self.words = [0] * self.comm.size
+        self._overlap = Overlap(False if self.comm.size == 1 else overlap)
+        self._settled, self._once = False, True
+        self._shard: _Shard | None = None
+        # Backward reaches the last parameters first; which it does reach, and when, the first step will show.
+        self._build(self._parameters[::-1], 2**62, shared_memory=False)
+        for index, parameter in enumerate(self._parameters):
+            parameter.register_post_accumulate_grad_hook(partial(self._take, index))
+
+    # Buckets
+
+    def _build(self, order: Sequence[Tensor], bucket_bytes: int, shared_memory: bool) -> None:
+        layout = Layout()
+        gradients = layout.place(order, bucket_bytes, narrow=self._narrow)
+        self._gradient_buckets = range(len(layout.sizes))
+        self._floats = layout.place([b for b in self._buffers if category(b.array.dtype) == 2], _SMALL)
+        self._divided = range(len(layout.sizes))
+        integers = [b for b in self._buffers if category(b.array.dtype) < 2]
+        *self._integers, self._used_slot, self._word_slot = layout.place(
+            [*integers, self._used, self._words], _SMALL, np.dtype(np.int64)
+        )
+        (self._metric_slot,) = layout.place([self._metrics], _SMALL)
+        xp = module_of(self._parameters)
+        self._buckets = Buckets(layout, self.comm, self.shard_count, shared_memory=shared_memory, xp=xp)
+        place_of = {id(slot.tensor): slot for slot in gradients}
+        self._gradients = [place_of[id(parameter)] for parameter in self._parameters]
+        others = (*self._floats, *self._integers, self._used_slot, self._word_slot, self._metric_slot)
+        self._views = {slot: self._buckets.views(slot) for slot in (*gradients, *others)}
+        indices = {slot: index for index, slot in enumerate(self._gradients)}
+        self._in_bucket = [{s: indices[s] for s in gradients if s.bucket == b} for b in self._gradient_buckets]
+
+    def _settle(self) -> None:
+        """After the first step: buckets in the order in which rank 0's gradients came, of a measured size."""
+        seen = dict.fromkeys(self._came)
+        unseen = [index for index in reversed(range(len(self._parameters))) if index not in seen]
+        order = np.array([*seen, *unseen], np.int64)
+        self.comm.broadcast(order, 0)
+        self._build([self._parameters[i] for i in order.tolist()], self._measured_size(), self._shared_memory)
+        self._settled = True
+
+    def _measured_size(self) -> int:
+        if self._bucket_bytes is not None or self.comm.size == 1:
+            return self._bucket_bytes or 2**62
+        return 4 * 2**20
 
     # One step
 
-    def begin(self) -> None:
-        """Start a step: what is collected from here on belongs to it."""
-        if self._result is not None:
-            self._spare.append(self._result)
-            self._result = None
-        self._sum = TreeSum(self.shard_count, self._merge)
-        self._before = {slot: slot.tensor.array.copy() for slot in (*self._floats, *self._integers)}
-        self._counts = dict.fromkeys(self._names, 0.0)
-
     def shards(self, samples: int) -> Iterator[slice]:
-        """The rows of each of this rank's shards of a global batch of `samples`, for the caller to compute."""
-        self.begin()
-        for shard in range(*share(self.shard_count, self.comm.size, self.comm.rank)):
-            rows = slice(*share(samples, self.shard_count, shard))
-            self._clear()
-            if rows.stop > rows.start:
-                with random.default_generator().at(step=self.step, shard=shard):
-                    yield rows
-            self.collect(shard, rows.stop - rows.start)
+        """The rows of each of this rank's shards of a global batch of `samples`, for the caller to compute.
+
+        ValueError if the batch has fewer samples than there are shards.
+        """
+        self.begin(samples)
+        for number in self._buckets.shards:
+            rows = slice(*share(samples, self.shard_count, number))
+            self.open(number, rows.stop - rows.start)
+            with random.default_generator().at(step=self.step, shard=number):
+                yield rows
+            self.close()
+
+    def begin(self, samples: int | None = None) -> None:
+        """Start a step of a global batch of `samples`, if that is known: what is taken from here on belongs to it."""
+        if samples is not None and samples < self.shard_count:
+            raise ValueError(
+                f"rank {self.comm.rank} of {self.comm.size}: step {self.step}: a global batch of {samples} samples "
+                f"leaves some of {self.shard_count} shards empty: give at least {self.shard_count} samples a step, or "
+                "fewer shards"
+            )
+        self._overlap.finish()
+        self._shard, self._samples = None, samples
+        self._before = {slot: slot.tensor.array.copy() for slot in (*self._floats, *self._integers)}
+        self._early = self._settled and self._once and self._overlap.begin()
+        self._came: list[int] = []
+        self._full = [False] * len(self._gradient_buckets)
+        self._sent = 0
+
+    def open(self, number: int, samples: int, fresh: bool = True) -> None:
+        """What is computed from here on is a shard of so many samples.
+
+        If `fresh` there are no gradients, and buffers are as the step began; else gradients are added to those before.
+        """
+        whole = samples * self.shard_count if self._samples is None else self._samples
+        weight = float(samples) if self._narrow is None else samples / whole
+        self._shard = _Shard(number, samples, weight, self._names, len(self._parameters))
+        self._missing = [slots.copy() for slots in self._in_bucket]
+        self._fresh = fresh
+        if fresh:
+            for slot in self._gradients:
+                slot.tensor.grad = None
+            for slot, before in self._before.items():
+                slot.tensor.array[...] = before
 
     def count(self, **metrics: float) -> None:
         """Add to the sums of the shard that is being computed."""
+        assert self._shard is not None
         for name, value in metrics.items():
-            self._counts[name] += value
+            self._shard.counts[name] += value
 
-    def collect(self, shard: int, samples: int) -> None:
-        """Take the gradients, buffers and counts of a shard whose backward has ended."""
-        buckets = self._spare.pop() if self._spare else _Buckets(self._layout, self._xp)
-        for slot in self._gradients:
-            gradient = slot.tensor.grad
-            if gradient is None:
-                buckets.view(slot)[...] = 0
-            else:
-                np.multiply(gradient.array, samples, out=buckets.view(slot))
+    def close(self) -> None:
+        """The shard is computed: take the gradients that are left, the buffers and the counts."""
+        shard = self._shard
+        assert shard is not None
+        for bucket, missing in enumerate(self._missing):
+            for slot, index in missing.items():
+                self._put_gradient(slot, index, shard)
+            if missing:
+                self._finish(bucket, shard.number)
         for slot in self._floats:
-            np.multiply(slot.tensor.array - self._before[slot], samples, out=buckets.view(slot))
+            self._put(slot, shard.number, slot.tensor.array - self._before[slot], shard.samples)
         for slot in self._integers:
             change = slot.tensor.array.astype(np.int64) - self._before[slot]
-            buckets.view(slot)[...] = change if shard == 0 else 0
-        self._counts["samples"] += samples
-        buckets.view(self._metrics)[...] = self._xp.asarray(list(self._counts.values()))
-        self._sum.push(shard, buckets)
+            self._put(slot, shard.number, change if shard.number == 0 else 0)
+        xp = module_of(self._parameters)
+        self._put(self._used_slot, shard.number, xp.asarray(shard.used))
+        self._put(self._word_slot, shard.number, 0)
+        self._put(self._metric_slot, shard.number, xp.asarray(list(shard.counts.values())))
+        for bucket in range(len(self._gradient_buckets), self._buckets.count):
+            self._buckets.finish(bucket, shard.number)
+        self._shard = None
 
-    def reduce(self, **flags: float) -> dict[str, float]:
+    def _take(self, index: int, parameter: Tensor) -> None:
+        """A gradient is final: put it into its bucket, and finish the bucket when it is full."""
+        if self._shard is None:
+            return
+        if not (self._settled and self._once):  # `.grad` keeps it, and may be added to, until the shard is closed
+            if self._shard.number == self._buckets.shards[0]:
+                self._once = self._once and index not in self._came
+                self._came.append(index)
+            return
+        slot = self._gradients[index]
+        missing = self._missing[slot.bucket]
+        if slot not in missing:
+            raise RuntimeError(
+                f"rank {self.comm.rank}: step {self.step}: a parameter of shape {tuple(parameter.shape)} got a second "
+                "gradient in one shard, but only one in the first step: call backward equally often in all steps"
+            )
+        del missing[slot]
+        self._put_gradient(slot, index, self._shard)
+        if not missing:
+            self._finish(slot.bucket, self._shard.number)
+
+    def _put_gradient(self, slot: Slot, index: int, shard: _Shard) -> None:
+        gradient = slot.tensor.grad
+        if self._fresh:
+            slot.tensor.grad = None
+        if gradient is None:
+            self._put(slot, shard.number, 0)
+        else:
+            shard.used[index] = 1
+            self._put(slot, shard.number, gradient.array, shard.weight)
+
+    def _put(self, slot: Slot, number: int, values: Any, weight: float | None = None) -> None:
+        self._buckets.put(slot, self._views[slot], number, values, weight)
+
+    def _finish(self, bucket: int, number: int) -> None:
+        """A bucket has all gradients of a shard; after the last one it is exchanged, in the same order everywhere."""
+        self._buckets.finish(bucket, number)
+        if self._early and number == self._buckets.shards[-1]:
+            self._full[bucket] = True
+            while self._sent < len(self._full) and self._full[self._sent]:
+                self._overlap.start(partial(self._exchange, [self._sent], computing=True))
+                self._sent += 1
+
+    def _exchange(self, buckets: Sequence[int], computing: bool = False) -> None:
+        divide = None if self._narrow is not None else self._samples
+        divisors = [
+            divide if b in self._gradient_buckets else self._samples if b in self._divided else None for b in buckets
+        ]
+        self._buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
+
+    def reduce(self, word: int = 0, **flags: float) -> dict[str, float]:
         """Exchange and add; set every parameter's `.grad` and every buffer, and return the sums of the metrics.
 
         `flags` are metrics that belong to the rank, not to a shard. They are whole numbers, so that the order in which
-        they are added does not matter.
+        they are added does not matter. `word`, of 64 bits, is shown to all: `words` then has those of all ranks.
         """
-        first = self._sum.partial[0][1]
-        for name, value in flags.items():
-            first.view(self._metrics)[self._names.index(name)] += value
-        held = [(span, [host(array) for array in buckets.flat]) for span, buckets in self._sum.partial]
-        totals = tree_all_reduce(self.comm, self.shard_count, held)
-        for flat, total in zip(first.flat, totals, strict=True):
-            if flat is not total:
-                flat[...] = self._xp.asarray(total)
-        self._spare += [buckets for _, buckets in self._sum.partial[1:]]
-        self._result = first
+        metrics, words = self._views[self._metric_slot][0], self._views[self._word_slot][0]
+        for name, value in (*flags.items(), ("several", not self._once), ("seconds", self._overlap.seconds)):
+            metrics[self._names.index(name)] += value
+        words[self.comm.rank] = np.uint64(word).view(np.int64)
+        self._overlap.finish()
+        self._exchange(range(self._sent, self._buckets.count))
+        sums = dict(zip(self._names, metrics.tolist(), strict=True))
+        self.words = [word % 2**64 for word in words.tolist()]
+        self._hand_out(None if self._samples is not None else sums["samples"])
+        self._overlap.end(sums.pop("seconds"))
+        if not self._settled:
+            self._once = not sums["several"]
+            self._settle()
+        del sums["several"]
         self.step += 1
-        sums = dict(zip(self._names, first.view(self._metrics).tolist(), strict=True))
-        self._hand_out(first, sums["samples"])
         return sums
 
-    def _hand_out(self, result: _Buckets, samples: float) -> None:
-        """From sums to means, and from the buckets to where users look for them."""
-        for bucket in {slot.bucket: None for slot in (*self._gradients, *self._floats)}:
-            result.flat[bucket] /= max(samples, 1)
-        for slot in self._gradients:
-            if self._as_views or slot.tensor.grad is None:
-                slot.tensor.grad = Tensor(result.view(slot) if self._as_views else result.view(slot).copy())
+    def _hand_out(self, samples: float | None) -> None:
+        """From the buckets to where users look for them; sums over `samples` become means if they are not yet."""
+        for bucket in self._divided if samples is not None else ():
+            if self._narrow is None or bucket not in self._gradient_buckets:
+                self._buckets.arrays[bucket][0] /= samples
+        used = self._views[self._used_slot][0].tolist()
+        for slot, count in zip(self._gradients, used, strict=True):
+            view = self._views[slot][0]
+            if not count:
+                slot.tensor.grad = None  # as in one process: nothing has used the parameter
+            elif self._as_views or slot.tensor.grad is None:
+                slot.tensor.grad = Tensor(view if self._as_views else view.copy())
             else:
-                slot.tensor.grad.array[...] = result.view(slot)
+                slot.tensor.grad.array[...] = view
         for slot in (*self._floats, *self._integers):
-            slot.tensor.array[...] = (self._before[slot] + result.view(slot)).astype(slot.tensor.array.dtype)
+            changed = self._before[slot] + self._views[slot][0]
+            slot.tensor.array[...] = changed.astype(slot.tensor.array.dtype)
             slot.tensor.changed()
-
-    def _clear(self) -> None:
-        """Before each shard: no gradients, the buffers as they were when the step began, nothing counted."""
-        for slot in self._gradients:
-            slot.tensor.grad = None
-        for slot, before in self._before.items():
-            slot.tensor.array[...] = before
-        self._counts = dict.fromkeys(self._names, 0.0)
-
-    def _merge(self, total: _Buckets, value: _Buckets) -> None:
-        total.add(value)
-        self._spare.append(value)

@@ -9,6 +9,7 @@ the tree's, wherever it is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,23 +56,67 @@ def are_siblings(left: Span, right: Span, root: Span) -> bool:
     return False
 
 
-class TreeSum:
-    """Adds what comes shard after shard in the order of the tree, holding at most log2(V) + 1 partial sums.
+def largest_nodes(node: Span, known: Sequence[Span]) -> list[Span]:
+    """The largest nodes at or below `node` that can be had from the sums of the nodes in `known`, left to right."""
+    if node in known:
+        return [node]
+    if node[1] - node[0] == 1:
+        return []
+    left, right = (largest_nodes(half, known) for half in halves(node))
+    return [node] if (left, right) == tuple([half] for half in halves(node)) else left + right
 
-    `merge(a, b)` adds b to a; what it frees is up to the caller.
+
+def additions(node: Span, known: Sequence[Span]) -> list[tuple[int, int]]:
+    """The additions that make a node's sum: pairs of operands, which are `known` and then the results, in order."""
+    places = {span: place for place, span in enumerate(known)}
+    steps: list[tuple[int, int]] = []
+
+    def place_of(span: Span) -> int:
+        if span not in places:
+            left, right = halves(span)
+            steps.append((place_of(left), place_of(right)))
+            places[span] = len(known) + len(steps) - 1
+        return places[span]
+
+    place_of(node)
+    return steps
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where the values of one shard go: into the array at a level, which they fill or are added to.
+
+    Then `merges` add the array of a level to that of another, (into, from).
     """
 
-    def __init__(self, shards: int, merge: Callable[[Any, Any], None]) -> None:
-        self._root, self._merge = (0, shards), merge
-        self.partial: list[tuple[Span, Any]] = []
+    level: int
+    adds: bool
+    merges: tuple[tuple[int, int], ...]
 
-    def push(self, shard: int, value: Any) -> None:
-        """Add the value of the next shard."""
-        self.partial.append(((shard, shard + 1), value))
-        while len(self.partial) > 1 and are_siblings(self.partial[-2][0], self.partial[-1][0], self._root):
-            (left, total), (right, value) = self.partial[-2:]
-            self._merge(total, value)
-            self.partial[-2:] = [((left[0], right[1]), total)]
+
+def turns(held: Span, shards: int) -> list[Turn]:
+    """How the shards of a rank, one after the other, become the sums of its nodes in as few arrays as can be.
+
+    The sum of node i of `nodes_within(held, ...)` ends at level i. A shard that is the right half of a pair is added to
+    the left one while it is computed: so V / P shards take log2(V / P) arrays, where P is the number of ranks.
+    """
+    root = (0, shards)
+    stack: list[Span] = []
+    result = []
+    for shard in range(*held):
+        span = (shard, shard + 1)
+        adds = bool(stack) and are_siblings(stack[-1], span, root)
+        if adds:
+            stack[-1] = (stack[-1][0], span[1])
+        else:
+            stack.append(span)
+        level, merges = len(stack) - 1, []
+        while len(stack) > 1 and are_siblings(stack[-2], stack[-1], root):
+            merges.append((len(stack) - 2, len(stack) - 1))
+            _, stop = stack.pop()
+            stack[-1] = (stack[-1][0], stop)
+        result.append(Turn(level, adds, tuple(merges)))
+    return result
 
 
 def tree_all_reduce(

@@ -10,7 +10,7 @@ from ddpnet import random
 from ddpnet.autograd.grad_mode import is_grad_enabled
 from ddpnet.autograd.graph import queue_callback
 from ddpnet.distributed.process_group import broadcast_state, current
-from ddpnet.distributed.reducer import BUCKET_BYTES, Reducer
+from ddpnet.distributed.reducer import Reducer
 from ddpnet.nn.module import Module
 from ddpnet.tensor import Tensor
 
@@ -45,12 +45,12 @@ class DistributedDataParallel(Module):
             )
         self.module = module
         comm = current()
-        self._samples, self._forwards = 1, 0
+        self._forwards = 0
         self._started, self._pending, self._sync = False, False, True
         self._reducer: Reducer | None = None
         if comm.size > 1:
             broadcast_state(module, comm)
-            bucket_bytes = BUCKET_BYTES if bucket_cap_mb is None else int(bucket_cap_mb * 2**20)
+            bucket_bytes = None if bucket_cap_mb is None else max(1, int(bucket_cap_mb * 2**20))
             self._reducer = Reducer(
                 module, comm, comm.size, (), bucket_bytes, gradients_as_views=gradient_as_bucket_view
             )
@@ -62,8 +62,7 @@ class DistributedDataParallel(Module):
         if self._reducer is None:
             return self.module(*inputs, **options)
         if is_grad_enabled() and self.training:
-            self._samples = _batch_size((*inputs, *options.values()))
-            self._start_step()
+            self._start_step(_batch_size((*inputs, *options.values())))
         self._forwards += 1
         with random.default_generator().at(step=self._forwards, shard=self._reducer.comm.rank):
             return self.module(*inputs, **options)
@@ -77,12 +76,15 @@ class DistributedDataParallel(Module):
         finally:
             self._sync = before
 
-    def _start_step(self) -> None:
+    def _start_step(self, samples: int) -> None:
         """At the first forward after a reduction: the buffers' changes count from here."""
+        assert self._reducer is not None
         self._pending = False  # a backward that raised has left nothing behind
-        if self._reducer is not None and not self._started:
+        if not self._started:
             self._reducer.begin()
             self._started = True
+        if self._sync:
+            self._reducer.open(self._reducer.comm.rank, samples, fresh=False)
 
     def _reduce_when_backward_ends(self, parameter: Tensor) -> None:
         if self._sync and not self._pending:
@@ -92,9 +94,8 @@ class DistributedDataParallel(Module):
     def _reduce(self) -> None:
         assert self._reducer is not None
         self._pending = self._started = False
-        self._reducer.collect(self._reducer.comm.rank, self._samples)
+        self._reducer.close()
         self._reducer.reduce()
-        self._reducer.begin()
 
 
 def _batch_size(inputs: tuple[Any, ...]) -> int:

@@ -1,0 +1,203 @@
+"""The step's exchange: what the ranks hold of the tree becomes its total, in place, on every rank.
+
+A bucket is cut into one slice a rank. On each host one rank takes care of a slice: on the owner's host the owner. It
+adds, in memory that the ranks of the host share, the nodes that its host can make. The others send theirs to the owner,
+who finishes the tree, and sends the total back. So on one host nothing is sent, and between hosts each element crosses
+the wire about twice, as in the best all-reduce, with any number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ddpnet.distributed.communicator import Communicator, Message
+from ddpnet.distributed.compression import Narrow
+from ddpnet.distributed.tree import Span, additions, largest_nodes, nodes_within, share
+from ddpnet.distributed.window import Window
+
+BLOCK_BYTES = 128 * 1024
+"""What is added at once: operands and result stay in the second-level cache."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The additions of one node's slice: `out` gets the last result, and `copies` are filled with it.
+
+    Without additions `out` is the only operand.
+    """
+
+    operands: list[np.ndarray]
+    steps: list[tuple[int, int]]
+    out: np.ndarray
+    copies: list[np.ndarray]
+
+    def run(self, divisor: Any, narrow: Narrow | None) -> None:
+        """Add in blocks, each sum rounded if it is narrow; divide what comes out by `divisor`, if there is one."""
+        size, length = self.out.size, max(1, BLOCK_BYTES // self.out.itemsize)
+        scratch = [np.empty(min(size, length), self.out.dtype) for _ in self.steps[1:]]
+        for start in range(0, size, length):
+            place = slice(start, min(start + length, size))
+            self._run_block(place, [array[: place.stop - start] for array in scratch], divisor, narrow)
+
+    def _run_block(self, place: slice, scratch: list[np.ndarray], divisor: Any, narrow: Narrow | None) -> None:
+        values = [operand[place] for operand in self.operands]
+        out = self.out[place]
+        for (left, right), result in zip(self.steps, [*scratch, out], strict=False):
+            values.append(np.add(values[left], values[right], out=result))
+            if narrow is not None:
+                narrow.round(result)
+        if divisor is not None:
+            np.divide(out, divisor, out=out)
+        for copy in self.copies:
+            copy[place] = out
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What this rank does for one bucket; arrays are looked up once, not in each step."""
+
+    partial: list[Sum]
+    """The nodes that this host can make of slices whose owner is elsewhere."""
+    nodes_out: list[Message]
+    nodes_in: list[Message]
+    total: Sum
+    """The slice that this rank owns."""
+    totals_out: list[Message]
+    totals_in: list[Message]
+    spread: list[tuple[np.ndarray, list[np.ndarray]]]
+    """A total that came, and where else on this host it goes."""
+
+
+class AllReduce:
+    """Adds the nodes of all ranks (node i of `nodes_within` in copy i of a bucket); the total is in copy 0 everywhere.
+
+    A bucket that is `narrow` is sent as such, and all its sums are rounded. Bits depend on the number of shards alone.
+    """
+
+    def __init__(
+        self, comm: Communicator, shards: int, window: Window, narrow: Sequence[Narrow | None] | None = None
+    ) -> None:
+        self.comm, self.window, self._root = comm, window, (0, shards)
+        self._held = [nodes_within(share(shards, comm.size, rank), self._root) for rank in range(comm.size)]
+        self._narrow = narrow or [None] * len(window.arrays)
+        self._nodes = [self._known(host) for host in window.hosts]
+        self._plans = [self._plan(arrays) for arrays in window.arrays]
+
+    def run(
+        self, buckets: Sequence[int], divisors: Sequence[Any], what: str = "all-reduce", *, computing: bool = False
+    ) -> None:
+        """Reduce some buckets, the same ones on every rank, and divide each by its divisor (or None).
+
+        `computing`: another thread of this process needs the core.
+        """
+        with np.errstate(all="ignore"):  # infinities and nan are the model's affair
+            if self.comm.size > 1:
+                self.window.barrier(what, computing=computing)
+                self._gather_nodes(buckets, what)
+            for bucket, divisor in zip(buckets, divisors, strict=True):
+                self._plans[bucket].total.run(divisor, self._narrow[bucket])
+            if self.comm.size > 1:
+                self._spread_totals(buckets, what)
+                self.window.barrier(what, computing=computing)
+
+    def _gather_nodes(self, buckets: Sequence[int], what: str) -> None:
+        """Give the owners of slices on other hosts what this host has of them."""
+        if len(self.window.hosts) == 1:
+            return
+        for bucket in buckets:
+            for part in self._plans[bucket].partial:
+                part.run(None, self._narrow[bucket])
+        self._exchange([(b, self._plans[b].nodes_out, self._plans[b].nodes_in) for b in buckets], what)
+
+    def _spread_totals(self, buckets: Sequence[int], what: str) -> None:
+        """Give the totals of slices to the other hosts, and there to all ranks."""
+        if len(self.window.hosts) == 1:
+            return
+        self._exchange([(b, self._plans[b].totals_out, self._plans[b].totals_in) for b in buckets], what)
+        for bucket in buckets:
+            for total, copies in self._plans[bucket].spread:
+                for copy in copies:
+                    copy[...] = total
+
+    def _exchange(self, parts: list[tuple[int, list[Message], list[Message]]], what: str) -> None:
+        """Send and receive for several buckets, narrow ones in their dtype."""
+        sends: list[Message] = []
+        receives: list[Message] = []
+        widened: list[tuple[np.ndarray, np.ndarray]] = []
+        for bucket, out, into in parts:
+            narrow = self._narrow[bucket]
+            if narrow is None:
+                sends += out
+                receives += into
+                continue
+            sends += [(peer, array.astype(narrow.dtype)) for peer, array in out]
+            came = [(peer, np.empty(array.size, narrow.dtype)) for peer, array in into]
+            receives += came
+            widened += [(array, small) for (_, array), (_, small) in zip(into, came, strict=True)]
+        self.comm.exchange(sends, receives, what)
+        for array, small in widened:
+            array[...] = small
+
+    def _known(self, ranks: list[int]) -> list[Span]:
+        """The nodes that some ranks can make together, as large as can be, from left to right."""
+        return largest_nodes(self._root, [node for rank in ranks for node in self._held[rank]])
+
+    def _plan(self, arrays: dict[int, list[np.ndarray]]) -> _Plan:
+        me, peers = self.comm.rank, self.window.peers
+        size = arrays[me][0].size
+        here = self.window.hosts.index(peers)
+        partial: list[Sum] = []
+        nodes_out: list[Message] = []
+        totals_in: list[Message] = []
+        spread = []
+        for owner in range(self.comm.size):
+            if owner in peers or _caretaker(peers, owner) != me:
+                continue
+            place = slice(*share(size, self.comm.size, owner))
+            spans, operands = self._local(arrays, place)
+            for node in self._nodes[here]:
+                steps = additions(node, spans)
+                out = operands[spans.index(_leftmost(node, spans))]
+                if steps:
+                    partial.append(Sum(operands, steps, out, []))
+                nodes_out.append((owner, out))
+            totals_in.append((owner, arrays[me][0][place]))
+            spread.append((arrays[me][0][place], [arrays[peer][0][place] for peer in peers if peer != me]))
+        total, nodes_in = self._own(arrays, slice(*share(size, self.comm.size, me)), here)
+        away = [_caretaker(host, me) for host in self.window.hosts if host is not peers]
+        totals_out = [(peer, total.out) for peer in away]
+        filled = [[(peer, a) for peer, a in some if a.size] for some in (nodes_out, nodes_in, totals_out, totals_in)]
+        return _Plan(partial, filled[0], filled[1], total, filled[2], filled[3], spread)
+
+    def _own(self, arrays: dict[int, list[np.ndarray]], place: slice, here: int) -> tuple[Sum, list[Message]]:
+        """The total of the slice that this rank owns, and what it gets for it from other hosts."""
+        me, peers = self.comm.rank, self.window.peers
+        spans, operands = self._local(arrays, place)
+        nodes_in: list[Message] = []
+        for number, host in enumerate(self.window.hosts):
+            if number != here:
+                for node in self._nodes[number]:
+                    came = np.empty(place.stop - place.start, operands[0].dtype)
+                    nodes_in.append((_caretaker(host, me), came))
+                    spans, operands = [*spans, node], [*operands, came]
+        copies = [arrays[peer][0][place] for peer in peers if peer != me]
+        return Sum(operands, additions(self._root, spans), arrays[me][0][place], copies), nodes_in
+
+    def _local(self, arrays: dict[int, list[np.ndarray]], place: slice) -> tuple[list[Span], list[np.ndarray]]:
+        """The nodes held on this host, each with its part of a bucket."""
+        held = [(node, arrays[rank][copy]) for rank in self.window.peers for copy, node in enumerate(self._held[rank])]
+        return [node for node, _ in held], [array[place] for _, array in held]
+
+
+def _caretaker(host: list[int], owner: int) -> int:
+    """The rank of a host that takes care of a slice that is owned elsewhere."""
+    return host[owner % len(host)]
+
+
+def _leftmost(node: Span, known: list[Span]) -> Span:
+    """The known node at the left end of a node: its array gets the node's sum."""
+    return next(span for span in known if span[0] == node[0] and span[1] <= node[1])
