@@ -17,7 +17,8 @@ import ddpnet.autograd.functional
 import ddpnet.cpu.amp
 import ddpnet.cuda.amp
 import ddpnet.linalg
-import ddpnet.nn.parallel  # noqa: F401 - nn does not import it: it stands above distributed
+import ddpnet.nn.parallel
+import ddpnet.nn.sync_batchnorm  # noqa: F401 - nn imports neither of the two: they stand above distributed
 from ddpnet import (
     amp,
     autograd,
@@ -113,6 +114,7 @@ from ddpnet.threads import *
 __version__ = "0.1.0"
 
 nn.DataParallel = nn.parallel.DataParallel  # type: ignore[attr-defined]
+nn.SyncBatchNorm = nn.sync_batchnorm.SyncBatchNorm  # type: ignore[attr-defined]
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64

@@ -30,7 +30,7 @@ LAYERS = (
     ("ddpnet.optim",),
     ("ddpnet.distributed",),
     ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp"),
-    ("ddpnet.nn.parallel", "ddpnet.utils", "ddpnet.checkpoint", "ddpnet.serialization"),
+    ("ddpnet.nn.parallel", "ddpnet.nn.sync_batchnorm", "ddpnet.utils", "ddpnet.checkpoint", "ddpnet.serialization"),
     ("ddpnet.datasets", "ddpnet.transforms"),
     ("ddpnet.alias.finder", "ddpnet.alias.vision"),
     ("ddpnet.training",),
