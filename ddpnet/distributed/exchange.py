@@ -4,6 +4,9 @@ A bucket is cut into one slice a rank. On each host one rank takes care of a sli
 adds, in memory that the ranks of the host share, the nodes that its host can make. The others send theirs to the owner,
 who finishes the tree, and sends the total back. So on one host nothing is sent, and between hosts each element crosses
 the wire about twice, as in the best all-reduce, with any number of them.
+
+Hosts send in rounds, in round k to the k-th after them: each link then carries one message at a time. All at once takes
+up to twice the wire's time (three hosts, TCP), and so do messages of many megabytes.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from ddpnet.distributed.window import Window
 
 BLOCK_BYTES = 128 * 1024
 """What is added at once: operands and result stay in the second-level cache."""
+BATCH_BYTES = 4 * 2**20
+"""What hosts exchange at once, as far as parts of buckets go."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Sum:
 
     def run(self, divisor: Any, narrow: Narrow | None) -> None:
         """Add in blocks, each sum rounded if it is narrow; divide what comes out by `divisor`, if there is one."""
+        if not self.steps and divisor is None:
+            return
         size, length = self.out.size, max(1, BLOCK_BYTES // self.out.itemsize)
         scratch = [np.empty(min(size, length), self.out.dtype) for _ in self.steps[1:]]
         for start in range(0, size, length):
@@ -57,9 +64,11 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What this rank does for one bucket; arrays are looked up once, not in each step."""
+class _Part:
+    """What this rank does for a part of a bucket; arrays are looked up once, not in each step."""
 
+    narrow: Narrow | None
+    nbytes: int
     partial: list[Sum]
     """The nodes that this host can make of slices whose owner is elsewhere."""
     nodes_out: list[Message]
@@ -83,9 +92,10 @@ class AllReduce:
     ) -> None:
         self.comm, self.window, self._root = comm, window, (0, shards)
         self._held = [nodes_within(share(shards, comm.size, rank), self._root) for rank in range(comm.size)]
-        self._narrow = narrow or [None] * len(window.arrays)
         self._nodes = [self._known(host) for host in window.hosts]
-        self._plans = [self._plan(arrays) for arrays in window.arrays]
+        self._host_of = {rank: number for number, host in enumerate(window.hosts) for rank in host}
+        kinds = narrow or [None] * len(window.arrays)
+        self._parts = [self._plan(arrays, kind) for arrays, kind in zip(window.arrays, kinds, strict=True)]
 
     def run(
         self, buckets: Sequence[int], divisors: Sequence[Any], what: str = "all-reduce", *, computing: bool = False
@@ -94,62 +104,66 @@ class AllReduce:
 
         `computing`: another thread of this process needs the core.
         """
+        parts = [(p, d) for bucket, d in zip(buckets, divisors, strict=True) for p in self._parts[bucket]]
         with np.errstate(all="ignore"):  # infinities and nan are the model's affair
-            if self.comm.size > 1:
-                self.window.barrier(what, computing=computing)
-                self._gather_nodes(buckets, what)
-            for bucket, divisor in zip(buckets, divisors, strict=True):
-                self._plans[bucket].total.run(divisor, self._narrow[bucket])
-            if self.comm.size > 1:
-                self._spread_totals(buckets, what)
-                self.window.barrier(what, computing=computing)
+            self.window.barrier(what, computing=computing)
+            for batch in _batches(parts) if len(self.window.hosts) > 1 else [parts]:
+                self._gather_nodes([part for part, _ in batch], what)
+                for part, divisor in batch:
+                    part.total.run(divisor, part.narrow)
+                self._spread_totals([part for part, _ in batch], what)
+            self.window.barrier(what, computing=computing)
 
-    def _gather_nodes(self, buckets: Sequence[int], what: str) -> None:
+    def _gather_nodes(self, parts: list[_Part], what: str) -> None:
         """Give the owners of slices on other hosts what this host has of them."""
-        if len(self.window.hosts) == 1:
-            return
-        for bucket in buckets:
-            for part in self._plans[bucket].partial:
-                part.run(None, self._narrow[bucket])
-        self._exchange([(b, self._plans[b].nodes_out, self._plans[b].nodes_in) for b in buckets], what)
+        for part in parts:
+            for node in part.partial:
+                node.run(None, part.narrow)
+        self._exchange([(part.narrow, part.nodes_out, part.nodes_in) for part in parts], what)
 
-    def _spread_totals(self, buckets: Sequence[int], what: str) -> None:
+    def _spread_totals(self, parts: list[_Part], what: str) -> None:
         """Give the totals of slices to the other hosts, and there to all ranks."""
-        if len(self.window.hosts) == 1:
-            return
-        self._exchange([(b, self._plans[b].totals_out, self._plans[b].totals_in) for b in buckets], what)
-        for bucket in buckets:
-            for total, copies in self._plans[bucket].spread:
+        self._exchange([(part.narrow, part.totals_out, part.totals_in) for part in parts], what)
+        for part in parts:
+            for total, copies in part.spread:
                 for copy in copies:
                     copy[...] = total
 
-    def _exchange(self, parts: list[tuple[int, list[Message], list[Message]]], what: str) -> None:
-        """Send and receive for several buckets, narrow ones in their dtype."""
-        sends: list[Message] = []
-        receives: list[Message] = []
-        widened: list[tuple[np.ndarray, np.ndarray]] = []
-        for bucket, out, into in parts:
-            narrow = self._narrow[bucket]
-            if narrow is None:
-                sends += out
-                receives += into
-                continue
-            sends += [(peer, array.astype(narrow.dtype)) for peer, array in out]
-            came = [(peer, np.empty(array.size, narrow.dtype)) for peer, array in into]
-            receives += came
-            widened += [(array, small) for (_, array), (_, small) in zip(into, came, strict=True)]
-        self.comm.exchange(sends, receives, what)
-        for array, small in widened:
-            array[...] = small
+    def _exchange(self, messages: list[tuple[Narrow | None, list[Message], list[Message]]], what: str) -> None:
+        """Send and receive, host by host; narrow messages in their dtype."""
+        count, here = len(self.window.hosts), self._host_of[self.comm.rank]
+        for distance in range(1, count):
+            ahead, behind = (here + distance) % count, (here - distance) % count
+            sends: list[Message] = []
+            receives: list[Message] = []
+            widened: list[tuple[np.ndarray, np.ndarray]] = []
+            for narrow, out, into in messages:
+                leaving = [message for message in out if self._host_of[message[0]] == ahead]
+                coming = [message for message in into if self._host_of[message[0]] == behind]
+                if narrow is not None:
+                    leaving = [(peer, array.astype(narrow.dtype)) for peer, array in leaving]
+                    small = [(peer, np.empty(array.size, narrow.dtype)) for peer, array in coming]
+                    widened += [(array, came) for (_, array), (_, came) in zip(coming, small, strict=True)]
+                    coming = small
+                sends += leaving
+                receives += coming
+            self.comm.exchange(sends, receives, what)
+            for array, came in widened:
+                array[...] = came
 
     def _known(self, ranks: list[int]) -> list[Span]:
         """The nodes that some ranks can make together, as large as can be, from left to right."""
         return largest_nodes(self._root, [node for rank in ranks for node in self._held[rank]])
 
-    def _plan(self, arrays: dict[int, list[np.ndarray]]) -> _Plan:
-        me, peers = self.comm.rank, self.window.peers
-        size = arrays[me][0].size
-        here = self.window.hosts.index(peers)
+    def _plan(self, arrays: dict[int, list[np.ndarray]], narrow: Narrow | None) -> list[_Part]:
+        """The parts of a bucket: it is one on a single host."""
+        whole = arrays[self.comm.rank][0]
+        count = max(1, -(-whole.nbytes // BATCH_BYTES)) if len(self.window.hosts) > 1 else 1
+        places = [slice(*share(whole.size, count, number)) for number in range(count)]
+        return [self._part({r: [a[place] for a in copies] for r, copies in arrays.items()}, narrow) for place in places]
+
+    def _part(self, arrays: dict[int, list[np.ndarray]], narrow: Narrow | None) -> _Part:
+        me, peers, size = self.comm.rank, self.window.peers, arrays[self.comm.rank][0].size
         partial: list[Sum] = []
         nodes_out: list[Message] = []
         totals_in: list[Message] = []
@@ -159,7 +173,7 @@ class AllReduce:
                 continue
             place = slice(*share(size, self.comm.size, owner))
             spans, operands = self._local(arrays, place)
-            for node in self._nodes[here]:
+            for node in self._nodes[self._host_of[me]]:
                 steps = additions(node, spans)
                 out = operands[spans.index(_leftmost(node, spans))]
                 if steps:
@@ -167,19 +181,21 @@ class AllReduce:
                 nodes_out.append((owner, out))
             totals_in.append((owner, arrays[me][0][place]))
             spread.append((arrays[me][0][place], [arrays[peer][0][place] for peer in peers if peer != me]))
-        total, nodes_in = self._own(arrays, slice(*share(size, self.comm.size, me)), here)
-        away = [_caretaker(host, me) for host in self.window.hosts if host is not peers]
-        totals_out = [(peer, total.out) for peer in away]
-        filled = [[(peer, a) for peer, a in some if a.size] for some in (nodes_out, nodes_in, totals_out, totals_in)]
-        return _Plan(partial, filled[0], filled[1], total, filled[2], filled[3], spread)
+        total, nodes_in = self._own(arrays, slice(*share(size, self.comm.size, me)))
+        totals_out = [(_caretaker(host, me), total.out) for host in self.window.hosts if host is not peers]
+        leaving, coming, back, home = (
+            [(peer, array) for peer, array in messages if array.size]
+            for messages in (nodes_out, nodes_in, totals_out, totals_in)
+        )
+        return _Part(narrow, arrays[me][0].nbytes, partial, leaving, coming, total, back, home, spread)
 
-    def _own(self, arrays: dict[int, list[np.ndarray]], place: slice, here: int) -> tuple[Sum, list[Message]]:
+    def _own(self, arrays: dict[int, list[np.ndarray]], place: slice) -> tuple[Sum, list[Message]]:
         """The total of the slice that this rank owns, and what it gets for it from other hosts."""
         me, peers = self.comm.rank, self.window.peers
         spans, operands = self._local(arrays, place)
         nodes_in: list[Message] = []
         for number, host in enumerate(self.window.hosts):
-            if number != here:
+            if host is not peers:
                 for node in self._nodes[number]:
                     came = np.empty(place.stop - place.start, operands[0].dtype)
                     nodes_in.append((_caretaker(host, me), came))
@@ -201,3 +217,16 @@ def _caretaker(host: list[int], owner: int) -> int:
 def _leftmost(node: Span, known: list[Span]) -> Span:
     """The known node at the left end of a node: its array gets the node's sum."""
     return next(span for span in known if span[0] == node[0] and span[1] <= node[1])
+
+
+def _batches(parts: list[tuple[_Part, Any]]) -> list[list[tuple[_Part, Any]]]:
+    """Parts that are exchanged together: as many as fit into BATCH_BYTES."""
+    batches: list[list[tuple[_Part, Any]]] = []
+    filled = BATCH_BYTES
+    for part, divisor in parts:
+        if filled + part.nbytes > BATCH_BYTES:
+            batches.append([])
+            filled = 0
+        batches[-1].append((part, divisor))
+        filled += part.nbytes
+    return batches

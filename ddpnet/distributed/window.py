@@ -15,7 +15,7 @@ from ddpnet.distributed.errors import PeerTimeoutError
 _LINE = 64
 """Bytes of a cache line: two ranks never write to the same one."""
 _SPINS = 1000
-_EAGER_YIELDS, _SHY_YIELDS = 2000, 20
+_EAGER_YIELDS, _SHY_YIELDS = 2000, 200
 """A rank that waits gives its core away for about a millisecond before it sleeps, or only shortly if others need it."""
 _NAP_US = 50
 _NAPS = 500
