@@ -12,7 +12,7 @@ LAUNCH = PACKAGE.parent / "launch"
 
 # From the bottom up; a module belongs to the longest name that fits it.
 LAYERS = (
-    ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors", "ddpnet.alias", "ddpnet.version"),
+    ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors", "ddpnet.alias", "ddpnet.spans", "ddpnet.version"),
     ("ddpnet.compiler", "ddpnet.determinism", "ddpnet.mps", "ddpnet.threads", "ddpnet.xpu"),
     ("ddpnet.backend",),
     ("ddpnet.random", "ddpnet.dtypes", "ddpnet.layouts", "ddpnet.kernels", "ddpnet.cpu", "ddpnet.cuda"),
@@ -29,7 +29,7 @@ LAYERS = (
     ),
     ("ddpnet.optim",),
     ("ddpnet.distributed",),
-    ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp"),
+    ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp", "ddpnet.timeline"),
     ("ddpnet.nn.parallel", "ddpnet.nn.sync_batchnorm", "ddpnet.utils", "ddpnet.checkpoint", "ddpnet.serialization"),
     ("ddpnet.datasets", "ddpnet.transforms"),
     ("ddpnet.alias.finder", "ddpnet.alias.vision"),
