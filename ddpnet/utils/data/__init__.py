@@ -12,7 +12,7 @@ from ddpnet.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
-from ddpnet.utils.data.distributed import DistributedSampler
+from ddpnet.utils.data.distributed import DistributedSampler, GlobalBatchSampler
 from ddpnet.utils.data.order import Batches
 from ddpnet.utils.data.sampler import (
     BatchSampler,
@@ -32,6 +32,7 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "DistributedSampler",
+    "GlobalBatchSampler",
     "IterableDataset",
     "RandomSampler",
     "Sampler",
