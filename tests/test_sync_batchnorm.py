@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ranks import MPIEXEC
+from ranks import run as run_command
 
 import ddpnet as torch
 from ddpnet import nn, random
@@ -377,3 +381,47 @@ def test_a_process_group_beside_shards_is_refused() -> None:
 
     with pytest.raises(ValueError, match="process_group has to be None"):
         run_threads(1, rank)
+
+
+SCRIPT = """
+import hashlib
+import numpy as np
+import ddpnet as torch
+from ddpnet import distributed, nn
+from ddpnet.distributed.lockstep import Lockstep
+from ddpnet.distributed.process_group import current
+
+distributed.init_process_group()
+torch.manual_seed(0)
+net = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.Linear(6, 9), nn.BatchNorm1d(9), nn.Linear(9, 1)))
+x = np.random.default_rng(0).standard_normal((22, 6)).astype(np.float32)
+size, rank = distributed.get_world_size(), distributed.get_rank()
+bounds = [22 * shard // 6 for shard in range(7)]
+gradients = torch.zeros(6, sum(p.numel() for p in net.parameters()))
+
+
+def compute(shard):
+    output = net(torch.tensor(x[bounds[shard] : bounds[shard + 1]]))
+    found = torch.autograd.grad((output * output).mean(), list(net.parameters()))
+    gradients[shard] = torch.cat([g.reshape(-1) for g in found])
+
+
+Lockstep(current(), [b - a for a, b in zip(bounds, bounds[1:])]).run(compute)
+distributed.all_reduce(gradients)  # each row is zero on all ranks but one
+digest = hashlib.sha256(gradients.numpy().tobytes())
+for value in net.state_dict().values():
+    digest.update(value.numpy().tobytes())
+distributed.barrier()
+print(digest.hexdigest())
+"""
+
+
+def test_real_ranks(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    digests: list[str] = []
+    for ranks in (1, 2, 3):
+        done = run_command([MPIEXEC, "-n", str(ranks), sys.executable, "script.py"], timeout=30, cwd=tmp_path)
+        assert done.code == 0, done.err
+        digests += done.out.split()
+    assert len(digests) == 6
+    assert len(set(digests)) == 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ranks import MPIEXEC, run
 
 import ddpnet as torch
 from ddpnet import nn, optim
@@ -334,3 +337,46 @@ def test_an_optimizer_of_ones_own_that_says_that_it_is_elementwise() -> None:
 
     expected = run(lambda params: Sign(params, {"lr": 0.5}))
     assert run_threads(2, lambda comm: run(cut(comm, Sign, defaults={"lr": 0.5}))) == [expected] * 2
+
+
+SCRIPT = """
+import hashlib
+import sys
+import numpy as np
+import ddpnet as torch
+from ddpnet import distributed, nn, optim
+from ddpnet.distributed.optim import ZeroRedundancyOptimizer
+
+distributed.init_process_group()
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(30, 50), nn.Linear(50, 3))
+views = sys.argv[1] == "views"
+optimizer = ZeroRedundancyOptimizer(model.parameters(), optim.AdamW, parameters_as_bucket_view=views, lr=0.01)
+for step in range(3):
+    rng = np.random.default_rng(step)
+    for p in model.parameters():
+        p.grad = torch.tensor(rng.standard_normal(p.shape).astype(np.float32))
+    optimizer.step()
+digest = hashlib.sha256()
+state = optimizer.consolidated()["state"]
+for p in model.parameters():
+    digest.update(p.detach().numpy().tobytes())
+for entry in state.values():
+    for value in entry.values():
+        digest.update(value.numpy().tobytes())
+size = distributed.get_world_size()
+assert optimizer.local_state_bytes() <= 8 * 1703 * (1 / size + 0.05), optimizer.local_state_bytes()
+distributed.barrier()
+print(digest.hexdigest())
+"""
+
+
+def test_real_ranks(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    digests: list[str] = []
+    for ranks, views in ((1, "no"), (2, "views"), (3, "no")):
+        done = run([MPIEXEC, "-n", str(ranks), sys.executable, "script.py", views], timeout=30, cwd=tmp_path)
+        assert done.code == 0, done.err
+        digests += done.out.split()
+    assert len(digests) == 6
+    assert len(set(digests)) == 1
