@@ -102,6 +102,32 @@ def test_compressed_gradients_have_the_same_bits_wherever_hosts_end(compression:
         np.testing.assert_allclose(alone[1][name], array, atol=2e-3)
 
 
+def run_synchronised(comm: Communicator, overlap: bool) -> Any:
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(build())
+    reducer = Reducer(model, comm, 8, ("loss",), overlap=overlap)
+    optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1), []
+
+    def compute(rows: slice) -> None:
+        loss = nn.functional.cross_entropy(model(torch.tensor(IMAGES[rows])), torch.tensor(LABELS[rows]))
+        loss.backward()
+        reducer.count(loss=loss.item() * (rows.stop - rows.start))
+
+    for _ in range(3):
+        reducer.run(26, compute)
+        losses.append(reducer.reduce()["loss"])
+        optimizer.step()
+    return losses, {name: tensor.array.copy() for name, tensor in model.state_dict().items()}
+
+
+def test_batch_norm_of_the_global_batch_has_the_same_bits() -> None:
+    (alone,) = run_threads(1, lambda comm: run_synchronised(comm, False))
+    for size in (2, 3, 8):
+        for result in run_threads(size, lambda comm: run_synchronised(comm, True)):
+            assert same(result, alone), f"{size} ranks"
+    with pytest.raises(ValueError, match=r"call reducer\.run\(samples, compute\)"):
+        next(Reducer(nn.SyncBatchNorm(3), run_threads(1, lambda comm: comm)[0], 2).shards(4))
+
+
 def test_a_batch_that_leaves_shards_empty_is_refused() -> None:
     with pytest.raises(ValueError, match=r"rank . of 2: step 0: a global batch of 5 samples leaves some of 8 shards"):
         run_threads(2, lambda comm: run(comm, 8, "sgd", samples=5))

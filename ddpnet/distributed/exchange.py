@@ -21,6 +21,7 @@ from ddpnet.distributed.communicator import Communicator, Message
 from ddpnet.distributed.compression import Narrow
 from ddpnet.distributed.tree import Span, additions, largest_nodes, nodes_within, share
 from ddpnet.distributed.window import Window
+from ddpnet.spans import span
 
 BLOCK_BYTES = 128 * 1024
 """What is added at once: operands and result stay in the second-level cache."""
@@ -106,7 +107,8 @@ class AllReduce:
         """
         parts = [(p, d) for bucket, d in zip(buckets, divisors, strict=True) for p in self._parts[bucket]]
         with np.errstate(all="ignore"):  # infinities and nan are the model's affair
-            self.window.barrier(what, computing=computing)
+            with span("wait"):
+                self.window.barrier(what, computing=computing)
             for batch in _batches(parts) if len(self.window.hosts) > 1 else [parts]:
                 self._gather_nodes([part for part, _ in batch], what)
                 for part, divisor in batch:

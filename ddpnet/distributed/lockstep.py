@@ -21,6 +21,8 @@ from ddpnet.autograd.grad_mode import mode
 from ddpnet.distributed.communicator import Communicator, Message
 from ddpnet.distributed.process_group import current, is_initialized, using
 from ddpnet.distributed.tree import Span, halves, nodes_within, share
+from ddpnet.nn.batchnorm import _BatchNorm
+from ddpnet.nn.module import Module
 
 Merge = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Combines the arrays of the two halves of a node, left and right."""
@@ -211,6 +213,22 @@ class Lockstep:
             yield
         finally:
             _here.lockstep, _here.shard = before
+
+
+def needs_lockstep(module: Module, several: bool) -> bool:
+    """Whether a layer needs the shards of all ranks at once, which its class says: `meets = True`.
+
+    ValueError where a rank has `several` shards, and other layers would see these in turn.
+    """
+    layers = list(module.modules())
+    if not any(getattr(layer, "meets", False) for layer in layers):
+        return False
+    if several and any(isinstance(layer, _BatchNorm) and not getattr(layer, "meets", False) for layer in layers):
+        raise ValueError(
+            "SyncBatchNorm beside BatchNorm needs one shard a rank: convert all of them by "
+            "nn.SyncBatchNorm.convert_sync_batchnorm(module)"
+        )
+    return True
 
 
 class _Stopped(Exception):

@@ -6,25 +6,25 @@ of metrics, and the words that ranks show each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ddpnet import random
-from ddpnet.distributed.buckets import Buckets, Layout, Slot, module_of
+from ddpnet.distributed.buckets import Slot, module_of
 from ddpnet.distributed.communicator import Communicator
 from ddpnet.distributed.compression import NARROW
+from ddpnet.distributed.contents import Contents
+from ddpnet.distributed.lockstep import Lockstep, current_shard, needs_lockstep
 from ddpnet.distributed.overlap import Overlap
 from ddpnet.distributed.process_group import current
 from ddpnet.distributed.tree import share
-from ddpnet.dtypes import category
 from ddpnet.nn.module import Module
 from ddpnet.tensor import Tensor
 
-_SMALL = 2**20
-"""Bytes of a bucket for what is not a gradient."""
+_UNBOUNDED = 2**62
 
 
 class _Shard:
@@ -34,6 +34,8 @@ class _Shard:
         self.number, self.samples, self.weight = number, samples, weight
         self.counts = dict.fromkeys(names, 0.0) | {"samples": float(samples)}
         self.used = [0] * parameters
+        self.parked: dict[int, Tensor] = {}
+        """Gradients by parameter, where shards are computed side by side."""
 
 
 class Reducer:
@@ -83,39 +85,31 @@ class Reducer:
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         self._buffers = list(module.buffers())
         self._names = ("samples", *metrics, "several", "seconds")
-        self._metrics = Tensor(np.zeros(len(self._names)))
-        self._used = Tensor(np.zeros(len(self._parameters), np.int64))
-        self._words = Tensor(np.zeros(self.comm.size, np.int64))
-        self.words = [0] * self.comm.size
         self._overlap = Overlap(False if self.comm.size == 1 else overlap)
+        self._in_lockstep = needs_lockstep(module, self.shard_count > self.comm.size)
         self._settled, self._once = False, True
         self._shard: _Shard | None = None
+        self._side_by_side: dict[int, _Shard] = {}
+        self.words = [0] * self.comm.size
         # Backward reaches the last parameters first; which it does reach, and when, the first step will show.
-        self._build(self._parameters[::-1], 2**62, shared_memory=False)
+        self._place(range(len(self._parameters))[::-1], _UNBOUNDED, shared_memory=False)
         for index, parameter in enumerate(self._parameters):
             parameter.register_post_accumulate_grad_hook(partial(self._take, index))
 
-    # Buckets
-
-    def _build(self, order: Sequence[Tensor], bucket_bytes: int, shared_memory: bool) -> None:
-        layout = Layout()
-        gradients = layout.place(order, bucket_bytes, narrow=self._narrow)
-        self._gradient_buckets = range(len(layout.sizes))
-        self._floats = layout.place([b for b in self._buffers if category(b.array.dtype) == 2], _SMALL)
-        self._divided = range(len(layout.sizes))
-        integers = [b for b in self._buffers if category(b.array.dtype) < 2]
-        *self._integers, self._used_slot, self._word_slot = layout.place(
-            [*integers, self._used, self._words], _SMALL, np.dtype(np.int64)
+    def _place(self, order: Sequence[int], bucket_bytes: int, shared_memory: bool) -> None:
+        """Lay out the buckets."""
+        self._contents = Contents(
+            self.comm,
+            self.shard_count,
+            self._parameters,
+            order,
+            self._buffers,
+            len(self._names),
+            bucket_bytes,
+            shared_memory=shared_memory,
+            narrow=self._narrow,
         )
-        (self._metric_slot,) = layout.place([self._metrics], _SMALL)
-        xp = module_of(self._parameters)
-        self._buckets = Buckets(layout, self.comm, self.shard_count, shared_memory=shared_memory, xp=xp)
-        place_of = {id(slot.tensor): slot for slot in gradients}
-        self._gradients = [place_of[id(parameter)] for parameter in self._parameters]
-        others = (*self._floats, *self._integers, self._used_slot, self._word_slot, self._metric_slot)
-        self._views = {slot: self._buckets.views(slot) for slot in (*gradients, *others)}
-        indices = {slot: index for index, slot in enumerate(self._gradients)}
-        self._in_bucket = [{s: indices[s] for s in gradients if s.bucket == b} for b in self._gradient_buckets]
+        self._buckets = self._contents.buckets
 
     def _settle(self) -> None:
         """After the first step: buckets in the order in which rank 0's gradients came, of a measured size."""
@@ -123,27 +117,60 @@ class Reducer:
         unseen = [index for index in reversed(range(len(self._parameters))) if index not in seen]
         order = np.array([*seen, *unseen], np.int64)
         self.comm.broadcast(order, 0)
-        self._build([self._parameters[i] for i in order.tolist()], self._measured_size(), self._shared_memory)
+        self._place(order.tolist(), self._measured_size(), self._shared_memory)
         self._settled = True
 
     def _measured_size(self) -> int:
         if self._bucket_bytes is not None or self.comm.size == 1:
-            return self._bucket_bytes or 2**62
+            return self._bucket_bytes or _UNBOUNDED
         return 4 * 2**20
 
-    # One step
+    # The shards of a step
 
     def shards(self, samples: int) -> Iterator[slice]:
         """The rows of each of this rank's shards of a global batch of `samples`, for the caller to compute.
 
-        ValueError if the batch has fewer samples than there are shards.
+        ValueError if the batch has fewer samples than there are shards, or if they have to `run` side by side.
         """
+        if self._in_lockstep:
+            raise ValueError(
+                "Reducer: a layer of this module needs all shards at once (SyncBatchNorm): call "
+                "reducer.run(samples, compute) in place of a loop over reducer.shards(samples)"
+            )
         self.begin(samples)
         for number in self._buckets.shards:
             rows = slice(*share(samples, self.shard_count, number))
             self.open(number, rows.stop - rows.start)
             with random.default_generator().at(step=self.step, shard=number):
                 yield rows
+            self.close()
+
+    def run(self, samples: int, compute: Callable[[slice], None]) -> None:
+        """Call `compute(rows)` for each of this rank's shards, as a loop over `shards` would.
+
+        With layers that need all shards of the global batch at once (SyncBatchNorm), only this can be used: the shards
+        of a rank are then computed side by side, and the gradients of all of them are held.
+        """
+        if not self._in_lockstep:
+            for rows in self.shards(samples):
+                compute(rows)
+            return
+        self.begin(samples)
+        bounds = [share(samples, self.shard_count, number) for number in range(self.shard_count)]
+        sizes = [stop - start for start, stop in bounds]
+        self._side_by_side = {number: self._new_shard(number, sizes[number]) for number in self._buckets.shards}
+        self._clear()
+
+        def compute_shard(number: int) -> None:
+            with random.default_generator().at(step=self.step, shard=number):
+                compute(slice(*bounds[number]))
+
+        Lockstep(self.comm, sizes).run(compute_shard)
+        for number in self._buckets.shards:
+            self._shard = self._side_by_side.pop(number)
+            self._missing = [slots.copy() for slots in self._contents.in_bucket]
+            for index, parameter in enumerate(self._parameters):
+                parameter.grad = self._shard.parked.pop(index, None)
             self.close()
 
     def begin(self, samples: int | None = None) -> None:
@@ -155,11 +182,12 @@ class Reducer:
                 "fewer shards"
             )
         self._overlap.finish()
-        self._shard, self._samples = None, samples
-        self._before = {slot: slot.tensor.array.copy() for slot in (*self._floats, *self._integers)}
+        self._shard, self._samples, self._fresh = None, samples, True
+        self._before = {slot: slot.tensor.array.copy() for slot in self._contents.state}
         self._early = self._settled and self._once and self._overlap.begin()
+        self._side_by_side = {}
         self._came: list[int] = []
-        self._full = [False] * len(self._gradient_buckets)
+        self._full = [False] * len(self._contents.gradient_buckets)
         self._sent = 0
 
     def open(self, number: int, samples: int, fresh: bool = True) -> None:
@@ -167,55 +195,67 @@ class Reducer:
 
         If `fresh` there are no gradients, and buffers are as the step began; else gradients are added to those before.
         """
-        whole = samples * self.shard_count if self._samples is None else self._samples
-        weight = float(samples) if self._narrow is None else samples / whole
-        self._shard = _Shard(number, samples, weight, self._names, len(self._parameters))
-        self._missing = [slots.copy() for slots in self._in_bucket]
-        self._fresh = fresh
+        self._shard, self._fresh = self._new_shard(number, samples), fresh
+        self._missing = [slots.copy() for slots in self._contents.in_bucket]
         if fresh:
-            for slot in self._gradients:
-                slot.tensor.grad = None
-            for slot, before in self._before.items():
-                slot.tensor.array[...] = before
+            self._clear()
 
     def count(self, **metrics: float) -> None:
         """Add to the sums of the shard that is being computed."""
-        assert self._shard is not None
+        shard = self._shard or self._side_by_side[current_shard() or 0]
         for name, value in metrics.items():
-            self._shard.counts[name] += value
+            shard.counts[name] += value
 
     def close(self) -> None:
         """The shard is computed: take the gradients that are left, the buffers and the counts."""
-        shard = self._shard
+        shard, contents, xp = self._shard, self._contents, module_of(self._parameters)
         assert shard is not None
         for bucket, missing in enumerate(self._missing):
             for slot, index in missing.items():
                 self._put_gradient(slot, index, shard)
             if missing:
                 self._finish(bucket, shard.number)
-        for slot in self._floats:
+        for slot in contents.floats:
             self._put(slot, shard.number, slot.tensor.array - self._before[slot], shard.samples)
-        for slot in self._integers:
+        for slot in contents.integers:
             change = slot.tensor.array.astype(np.int64) - self._before[slot]
             self._put(slot, shard.number, change if shard.number == 0 else 0)
-        xp = module_of(self._parameters)
-        self._put(self._used_slot, shard.number, xp.asarray(shard.used))
-        self._put(self._word_slot, shard.number, 0)
-        self._put(self._metric_slot, shard.number, xp.asarray(list(shard.counts.values())))
-        for bucket in range(len(self._gradient_buckets), self._buckets.count):
+        self._put(contents.used, shard.number, xp.asarray(shard.used))
+        self._put(contents.words, shard.number, 0)
+        self._put(contents.metrics, shard.number, xp.asarray(list(shard.counts.values())))
+        for bucket in range(len(contents.gradient_buckets), self._buckets.count):
             self._buckets.finish(bucket, shard.number)
         self._shard = None
+
+    def undo(self) -> None:
+        """Forget the step that was reduced last, so that it can be computed again: buffers are as it began."""
+        self.step -= 1
+        self._clear()
+
+    def _new_shard(self, number: int, samples: int) -> _Shard:
+        whole = samples * self.shard_count if self._samples is None else self._samples
+        weight = float(samples) if self._narrow is None else samples / whole
+        return _Shard(number, samples, weight, self._names, len(self._parameters))
+
+    def _clear(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
+        for slot, before in self._before.items():
+            slot.tensor.array[...] = before
+
+    # The gradients of a shard
 
     def _take(self, index: int, parameter: Tensor) -> None:
         """A gradient is final: put it into its bucket, and finish the bucket when it is full."""
         if self._shard is None:
+            self._park(index, parameter)
             return
         if not (self._settled and self._once):  # `.grad` keeps it, and may be added to, until the shard is closed
             if self._shard.number == self._buckets.shards[0]:
                 self._once = self._once and index not in self._came
                 self._came.append(index)
             return
-        slot = self._gradients[index]
+        slot = self._contents.gradients[index]
         missing = self._missing[slot.bucket]
         if slot not in missing:
             raise RuntimeError(
@@ -226,6 +266,14 @@ class Reducer:
         self._put_gradient(slot, index, self._shard)
         if not missing:
             self._finish(slot.bucket, self._shard.number)
+
+    def _park(self, index: int, parameter: Tensor) -> None:
+        """Keep a gradient of one of several shards that are computed side by side."""
+        number = current_shard()
+        if number not in self._side_by_side or parameter.grad is None:
+            return
+        parked, gradient, parameter.grad = self._side_by_side[number].parked, parameter.grad, None
+        parked[index] = parked[index] + gradient if index in parked else gradient
 
     def _put_gradient(self, slot: Slot, index: int, shard: _Shard) -> None:
         gradient = slot.tensor.grad
@@ -238,7 +286,7 @@ class Reducer:
             self._put(slot, shard.number, gradient.array, shard.weight)
 
     def _put(self, slot: Slot, number: int, values: Any, weight: float | None = None) -> None:
-        self._buckets.put(slot, self._views[slot], number, values, weight)
+        self._buckets.put(slot, self._contents.views[slot], number, values, weight)
 
     def _finish(self, bucket: int, number: int) -> None:
         """A bucket has all gradients of a shard; after the last one it is exchanged, in the same order everywhere."""
@@ -249,12 +297,7 @@ class Reducer:
                 self._overlap.start(partial(self._exchange, [self._sent], computing=True))
                 self._sent += 1
 
-    def _exchange(self, buckets: Sequence[int], computing: bool = False) -> None:
-        divide = None if self._narrow is not None else self._samples
-        divisors = [
-            divide if b in self._gradient_buckets else self._samples if b in self._divided else None for b in buckets
-        ]
-        self._buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
+    # The exchange
 
     def reduce(self, word: int = 0, **flags: float) -> dict[str, float]:
         """Exchange and add; set every parameter's `.grad` and every buffer, and return the sums of the metrics.
@@ -262,7 +305,8 @@ class Reducer:
         `flags` are metrics that belong to the rank, not to a shard. They are whole numbers, so that the order in which
         they are added does not matter. `word`, of 64 bits, is shown to all: `words` then has those of all ranks.
         """
-        metrics, words = self._views[self._metric_slot][0], self._views[self._word_slot][0]
+        contents = self._contents
+        metrics, words = contents.total(contents.metrics), contents.total(contents.words)
         for name, value in (*flags.items(), ("several", not self._once), ("seconds", self._overlap.seconds)):
             metrics[self._names.index(name)] += value
         words[self.comm.rank] = np.uint64(word).view(np.int64)
@@ -271,29 +315,35 @@ class Reducer:
         sums = dict(zip(self._names, metrics.tolist(), strict=True))
         self.words = [word % 2**64 for word in words.tolist()]
         self._hand_out(None if self._samples is not None else sums["samples"])
-        self._overlap.end(sums.pop("seconds"))
+        seconds, several = sums.pop("seconds"), sums.pop("several")
+        self._overlap.end(seconds)
         if not self._settled:
-            self._once = not sums["several"]
+            self._once = not several
             self._settle()
-        del sums["several"]
         self.step += 1
         return sums
 
+    def _exchange(self, buckets: Sequence[int], computing: bool = False) -> None:
+        gradients, divided = self._contents.gradient_buckets, self._contents.divided
+        exempt = gradients if self._narrow is not None else ()
+        divisors = [self._samples if b in divided and b not in exempt else None for b in buckets]
+        self._buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
+
     def _hand_out(self, samples: float | None) -> None:
         """From the buckets to where users look for them; sums over `samples` become means if they are not yet."""
-        for bucket in self._divided if samples is not None else ():
-            if self._narrow is None or bucket not in self._gradient_buckets:
+        contents = self._contents
+        for bucket in contents.divided if samples is not None else ():
+            if self._narrow is None or bucket not in contents.gradient_buckets:
                 self._buckets.arrays[bucket][0] /= samples
-        used = self._views[self._used_slot][0].tolist()
-        for slot, count in zip(self._gradients, used, strict=True):
-            view = self._views[slot][0]
-            if not count:
+        for slot, used in zip(contents.gradients, contents.total(contents.used).tolist(), strict=True):
+            view = contents.total(slot)
+            if not used:
                 slot.tensor.grad = None  # as in one process: nothing has used the parameter
             elif self._as_views or slot.tensor.grad is None:
                 slot.tensor.grad = Tensor(view if self._as_views else view.copy())
             else:
                 slot.tensor.grad.array[...] = view
-        for slot in (*self._floats, *self._integers):
-            changed = self._before[slot] + self._views[slot][0]
+        for slot in contents.state:
+            changed = self._before[slot] + contents.total(slot)
             slot.tensor.array[...] = changed.astype(slot.tensor.array.dtype)
             slot.tensor.changed()

@@ -25,6 +25,9 @@ class SyncBatchNorm(_BatchNorm):
     included.
     """
 
+    meets = True
+    """It needs all shards of a global batch at once (`distributed.lockstep`)."""
+
     def __init__(
         self,
         num_features: int,
