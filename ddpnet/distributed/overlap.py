@@ -38,10 +38,10 @@ class Overlap:
         """The choice; None while steps are timed."""
         return self._wanted
 
-    def begin(self) -> bool:
-        """A step starts: whether it exchanges buckets as soon as they are full."""
+    def begin(self, step: int) -> bool:
+        """A step starts, perhaps again: whether it exchanges buckets as soon as they are full."""
         self._started = time.perf_counter()
-        self._early = not self._early if self._wanted is None else self._wanted
+        self._early = step % 2 == 0 if self._wanted is None else self._wanted
         return self._early
 
     def end(self, seconds: float) -> None:

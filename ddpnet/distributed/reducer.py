@@ -24,6 +24,9 @@ from ddpnet.distributed.tree import share
 from ddpnet.nn.module import Module
 from ddpnet.tensor import Tensor
 
+Exchange = Callable[[int], Callable[[], None]]
+"""Starts to exchange a bucket, by its number; the result waits for the end."""
+
 _UNBOUNDED = 2**62
 
 
@@ -32,6 +35,7 @@ class _Shard:
 
     def __init__(self, number: int, samples: int, weight: float, names: Sequence[str], parameters: int) -> None:
         self.number, self.samples, self.weight = number, samples, weight
+        self.absent = False
         self.counts = dict.fromkeys(names, 0.0) | {"samples": float(samples)}
         self.used = [0] * parameters
         self.parked: dict[int, Tensor] = {}
@@ -57,8 +61,12 @@ class Reducer:
     if None of the size that suits the measured latency and bandwidth, are filled in that order. `overlap` exchanges
     them while the last shard's backward goes on; None lets the next steps decide which is faster. Neither, nor whether
     ranks of one host use `shared_memory`, changes a bit; `compression` ("fp16", "bf16") does, the same way everywhere.
-    With `gradients_as_views` the `.grad`s lie in the buckets, and change with the next step.
+    With `gradients_as_views` the `.grad`s lie in the buckets, and change with the next step. Parameters and buffers
+    whose names are `ignored` belong to each rank alone, and so do all buffers unless `average_buffers`.
     """
+
+    exchange_bucket: Exchange | None = None
+    """What is called in place of our own exchange of gradients; they are then not weighted, and buckets not divided."""
 
     def __init__(
         self,
@@ -72,6 +80,8 @@ class Reducer:
         overlap: bool | None = None,
         shared_memory: bool = True,
         compression: str | None = None,
+        ignored: Sequence[str] = (),
+        average_buffers: bool = True,
     ) -> None:
         self.comm = current() if comm is None else comm
         self.shard_count, self.step = self.comm.size if shards is None else shards, 0
@@ -82,15 +92,22 @@ class Reducer:
             )
         self._bucket_bytes, self._as_views, self._shared_memory = bucket_bytes, gradients_as_views, shared_memory
         self._narrow = None if compression is None else NARROW[compression]
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
-        self._buffers = list(module.buffers())
+        self._parameters = [p for name, p in module.named_parameters() if p.requires_grad and name not in ignored]
+        self._buffers = [b for name, b in module.named_buffers() if average_buffers and name not in ignored]
+        self.used = [0] * len(self._parameters)
+        """In how many shards of the last step each parameter had a gradient."""
+        self._got = [False] * len(self._parameters)
+        self._running: list[Callable[[], None]] = []
+        # Messages of ours never meet those of the program, which may send some while our thread exchanges a bucket.
+        self._own_comm = self.comm.duplicate() if self.comm.size > 1 else self.comm
         self._names = ("samples", *metrics, "several", "seconds")
         self._overlap = Overlap(False if self.comm.size == 1 else overlap)
         self._in_lockstep = needs_lockstep(module, self.shard_count > self.comm.size)
         self._settled, self._once = False, True
         self._shard: _Shard | None = None
         self._side_by_side: dict[int, _Shard] = {}
-        self.words = [0] * self.comm.size
+        self.words = np.zeros(self.comm.size, np.uint64)
+        """What each rank passed to `reduce` last."""
         # Backward reaches the last parameters first; which it does reach, and when, the first step will show.
         self._place(range(len(self._parameters))[::-1], _UNBOUNDED, shared_memory=False)
         for index, parameter in enumerate(self._parameters):
@@ -99,7 +116,7 @@ class Reducer:
     def _place(self, order: Sequence[int], bucket_bytes: int, shared_memory: bool) -> None:
         """Lay out the buckets."""
         self._contents = Contents(
-            self.comm,
+            self._own_comm,
             self.shard_count,
             self._parameters,
             order,
@@ -116,7 +133,7 @@ class Reducer:
         seen = dict.fromkeys(self._came)
         unseen = [index for index in reversed(range(len(self._parameters))) if index not in seen]
         order = np.array([*seen, *unseen], np.int64)
-        self.comm.broadcast(order, 0)
+        self._own_comm.broadcast(order, 0)
         self._place(order.tolist(), self._measured_size(), self._shared_memory)
         self._settled = True
 
@@ -181,19 +198,30 @@ class Reducer:
                 f"leaves some of {self.shard_count} shards empty: give at least {self.shard_count} samples a step, or "
                 "fewer shards"
             )
-        self._overlap.finish()
-        self._shard, self._samples, self._fresh = None, samples, True
+        self._samples = samples
+        self.remember_buffers()
+        self.restart()
+
+    def remember_buffers(self) -> None:
+        """The buffers' changes in this step count from here."""
         self._before = {slot: slot.tensor.array.copy() for slot in self._contents.state}
-        self._early = self._settled and self._once and self._overlap.begin()
+
+    def restart(self) -> None:
+        """Forget what was taken in this step."""
+        self._overlap.finish()
+        self._shard, self._fresh = None, True
+        hooked = self.exchange_bucket is not None
+        self._early = self._settled and self._once and (hooked or self._overlap.begin(self.step))
         self._side_by_side = {}
         self._came: list[int] = []
         self._full = [False] * len(self._contents.gradient_buckets)
-        self._sent = 0
+        self._sent, self._running = 0, []
 
     def open(self, number: int, samples: int, fresh: bool = True) -> None:
         """What is computed from here on is a shard of so many samples.
 
-        If `fresh` there are no gradients, and buffers are as the step began; else gradients are added to those before.
+        If `fresh` there are no gradients, and buffers are as the step began; else gradients are added to those before,
+        and a parameter that has got none since the last step keeps what it has.
         """
         self._shard, self._fresh = self._new_shard(number, samples), fresh
         self._missing = [slots.copy() for slots in self._contents.in_bucket]
@@ -227,6 +255,19 @@ class Reducer:
             self._buckets.finish(bucket, shard.number)
         self._shard = None
 
+    def skip(self, number: int) -> None:
+        """A shard has no samples: its rank takes part in the exchange, whatever gradients it holds."""
+        self.open(number, 0, fresh=False)
+        assert self._shard is not None
+        self._shard.absent = True
+        self.close()
+
+    def give_up(self, parameters: Sequence[int]) -> None:
+        """No gradient will come for these parameters, by number, in the shard that is open: do not wait for them."""
+        if self._shard is not None and self._settled and self._once:
+            for index in parameters:
+                self._put_once(index, self._shard)
+
     def undo(self) -> None:
         """Forget the step that was reduced last, so that it can be computed again: buffers are as it began."""
         self.step -= 1
@@ -235,6 +276,8 @@ class Reducer:
     def _new_shard(self, number: int, samples: int) -> _Shard:
         whole = samples * self.shard_count if self._samples is None else self._samples
         weight = float(samples) if self._narrow is None else samples / whole
+        if self.exchange_bucket is not None:
+            weight = 1.0
         return _Shard(number, samples, weight, self._names, len(self._parameters))
 
     def _clear(self) -> None:
@@ -246,7 +289,8 @@ class Reducer:
     # The gradients of a shard
 
     def _take(self, index: int, parameter: Tensor) -> None:
-        """A gradient is final: put it into its bucket, and finish the bucket when it is full."""
+        """A gradient is final."""
+        self._got[index] = True
         if self._shard is None:
             self._park(index, parameter)
             return
@@ -255,17 +299,21 @@ class Reducer:
                 self._once = self._once and index not in self._came
                 self._came.append(index)
             return
+        self._put_once(index, self._shard)
+
+    def _put_once(self, index: int, shard: _Shard) -> None:
+        """Put a gradient into its bucket, and finish the bucket when it is full."""
         slot = self._contents.gradients[index]
         missing = self._missing[slot.bucket]
         if slot not in missing:
             raise RuntimeError(
-                f"rank {self.comm.rank}: step {self.step}: a parameter of shape {tuple(parameter.shape)} got a second "
-                "gradient in one shard, but only one in the first step: call backward equally often in all steps"
+                f"rank {self.comm.rank}: step {self.step}: a parameter of shape {tuple(slot.tensor.shape)} got a "
+                "second gradient in one shard, but only one in the first step: call backward equally often in all steps"
             )
         del missing[slot]
-        self._put_gradient(slot, index, self._shard)
+        self._put_gradient(slot, index, shard)
         if not missing:
-            self._finish(slot.bucket, self._shard.number)
+            self._finish(slot.bucket, shard.number)
 
     def _park(self, index: int, parameter: Tensor) -> None:
         """Keep a gradient of one of several shards that are computed side by side."""
@@ -279,10 +327,10 @@ class Reducer:
         gradient = slot.tensor.grad
         if self._fresh:
             slot.tensor.grad = None
-        if gradient is None:
+        if gradient is None or shard.absent:
             self._put(slot, shard.number, 0)
         else:
-            shard.used[index] = 1
+            shard.used[index] = int(self._fresh or self._got[index])
             self._put(slot, shard.number, gradient.array, shard.weight)
 
     def _put(self, slot: Slot, number: int, values: Any, weight: float | None = None) -> None:
@@ -294,7 +342,10 @@ class Reducer:
         if self._early and number == self._buckets.shards[-1]:
             self._full[bucket] = True
             while self._sent < len(self._full) and self._full[self._sent]:
-                self._overlap.start(partial(self._exchange, [self._sent], computing=True))
+                if self.exchange_bucket is None:
+                    self._overlap.start(partial(self._exchange, [self._sent], computing=True))
+                else:
+                    self._running.append(self.exchange_bucket(self._sent))
                 self._sent += 1
 
     # The exchange
@@ -311,9 +362,14 @@ class Reducer:
             metrics[self._names.index(name)] += value
         words[self.comm.rank] = np.uint64(word).view(np.int64)
         self._overlap.finish()
+        if self.exchange_bucket is not None:
+            self._running += [self.exchange_bucket(b) for b in range(self._sent, len(self._full))]
+            self._sent = len(self._full)
+            for wait in self._running:
+                wait()
         self._exchange(range(self._sent, self._buckets.count))
         sums = dict(zip(self._names, metrics.tolist(), strict=True))
-        self.words = [word % 2**64 for word in words.tolist()]
+        self.words = words.view(np.uint64).copy()
         self._hand_out(None if self._samples is not None else sums["samples"])
         seconds, several = sums.pop("seconds"), sums.pop("several")
         self._overlap.end(seconds)
@@ -325,20 +381,23 @@ class Reducer:
 
     def _exchange(self, buckets: Sequence[int], computing: bool = False) -> None:
         gradients, divided = self._contents.gradient_buckets, self._contents.divided
-        exempt = gradients if self._narrow is not None else ()
+        exempt = gradients if self._narrow is not None or self.exchange_bucket is not None else ()
         divisors = [self._samples if b in divided and b not in exempt else None for b in buckets]
         self._buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
 
     def _hand_out(self, samples: float | None) -> None:
         """From the buckets to where users look for them; sums over `samples` become means if they are not yet."""
         contents = self._contents
+        exempt = contents.gradient_buckets if self._narrow is not None or self.exchange_bucket is not None else ()
         for bucket in contents.divided if samples is not None else ():
-            if self._narrow is None or bucket not in contents.gradient_buckets:
+            if bucket not in exempt:
                 self._buckets.arrays[bucket][0] /= samples
-        for slot, used in zip(contents.gradients, contents.total(contents.used).tolist(), strict=True):
+        self.used = contents.total(contents.used).tolist()
+        self._got = [False] * len(self._got)
+        for slot, used in zip(contents.gradients, self.used, strict=True):
             view = contents.total(slot)
-            if not used:
-                slot.tensor.grad = None  # as in one process: nothing has used the parameter
+            if not used:  # as in one process: nothing has used the parameter
+                slot.tensor.grad = None if self._fresh else slot.tensor.grad
             elif self._as_views or slot.tensor.grad is None:
                 slot.tensor.grad = Tensor(view if self._as_views else view.copy())
             else:
