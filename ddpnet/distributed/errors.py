@@ -17,3 +17,15 @@ class PeerTimeoutError(DistBackendError, TimeoutError):
     def __init__(self, message: str, peers: list[int]) -> None:
         super().__init__(message)
         self.peers = peers
+
+
+class ArgumentError(DistError, ValueError):
+    """An argument that does not fit the group: a RuntimeError to those who know Gloo, a ValueError to those of NCCL."""
+
+
+class DistNetworkError(DistError):
+    """PyTorch's error of its rendezvous; never raised here, so that programs can catch it."""
+
+
+class DistStoreError(DistError):
+    """PyTorch's error of its key-value store; never raised here."""

@@ -131,7 +131,7 @@ class MPICommunicator(Communicator):
         if array.nbytes >= 2**31:
             raise ValueError(f"send: expected a tensor of less than 2 GiB, got {array.nbytes} bytes: send it in parts")
         request = self._usable("send").Isend(as_bytes(array), peer, tag + _LETTER_TAG)
-        return lambda: bool(request.Test())
+        return lambda: self._test(request, "send")
 
     def take(self, peer: int | None, tag: int) -> tuple[int, Callable[[], np.ndarray | None]] | None:
         """What MPI has matched belongs to this call, whatever comes later."""
@@ -145,7 +145,13 @@ class MPICommunicator(Communicator):
             request = message.Irecv(letter)
         except self._mpi.Exception as error:
             raise self._failure(error, "recv") from error
-        return status.Get_source(), lambda: letter if request.Test() else None
+        return status.Get_source(), lambda: letter if self._test(request, "recv") else None
+
+    def _test(self, request: Any, what: str) -> bool:
+        try:
+            return bool(request.Test())
+        except self._mpi.Exception as error:
+            raise self._failure(error, what) from error
 
     def share(self, nbytes: int) -> dict[int, np.ndarray]:
         """Mapped memory; DistBackendError on every rank if one of them has too little, or cannot see that of another.
