@@ -359,10 +359,22 @@ def test_the_first_error_ends_all_shards() -> None:
             raise KeyError("shard 2")
         lockstep.meet(np.zeros(1))
 
-    before = threading.active_count()
     with pytest.raises(KeyError, match="shard 2"):
         run_threads(1, lambda comm: run(comm, [1] * 4, compute))
-    assert threading.active_count() == before
+
+
+def test_threads_are_used_again() -> None:
+    names: list[set[str]] = []
+
+    def compute(lockstep: Lockstep, shard: int) -> None:
+        lockstep.meet(np.zeros(1))
+        names[-1].add(threading.current_thread().name)
+
+    for _ in range(10):
+        names.append(set())
+        run_threads(1, lambda comm: run(comm, [1] * 4, compute))
+        assert len(names[-1]) == 4
+    assert len(set.union(*names[1:])) <= 8
 
 
 def test_a_shard_that_leaves_others_waiting_is_named() -> None:

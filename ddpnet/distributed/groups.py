@@ -111,7 +111,7 @@ _thread = threading.local()
 
 def world() -> World:
     """The groups of this thread; ValueError before `init_process_group`."""
-    mine: World | None = getattr(_thread, "world", None)
+    mine = own_world()
     if mine is None and not _process:
         raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")
     return mine or _process[0]
@@ -119,7 +119,7 @@ def world() -> World:
 
 def is_initialized() -> bool:
     """Whether `init_process_group` was called."""
-    return bool(_process) or getattr(_thread, "world", None) is not None
+    return bool(_process) or own_world() is not None
 
 
 def join(comm: Communicator) -> None:
@@ -136,13 +136,27 @@ def leave() -> None:
 @contextmanager
 def using(comm: Communicator) -> Iterator[None]:
     """Let `comm` be the default group of this thread: how a test gives threads ranks."""
-    before = getattr(_thread, "world", None)
-    _thread.world = World(comm)
+    world = World(comm)
+    try:
+        with within(world):
+            yield
+    finally:
+        for group in reversed(world.groups):
+            group.finish()
+
+
+def own_world() -> World | None:
+    """The groups that `using` gave this thread; None where it has those of the process."""
+    return getattr(_thread, "world", None)
+
+
+@contextmanager
+def within(world: World | None) -> Iterator[None]:
+    """Let this thread have the groups of another one, which stands for the same rank; see `own_world`."""
+    before, _thread.world = own_world(), world
     try:
         yield
     finally:
-        for group in reversed(_thread.world.groups):
-            group.finish()
         _thread.world = before
 
 

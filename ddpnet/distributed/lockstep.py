@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from ddpnet import random
 from ddpnet.autograd.autocast_mode import restored, snapshot
 from ddpnet.autograd.grad_mode import mode
 from ddpnet.distributed.communicator import Communicator, Message
-from ddpnet.distributed.process_group import current, is_initialized, using
+from ddpnet.distributed.groups import own_world, within
 from ddpnet.distributed.tree import Span, halves, nodes_within, share
 from ddpnet.nn.batchnorm import _BatchNorm
 from ddpnet.nn.module import Module
@@ -44,6 +45,10 @@ class Meeting(Protocol):
     def meet(self, values: np.ndarray, merge: Merge = np.add) -> np.ndarray:
         """Give an array, and get what all shards gave, merged in the order of the tree; it must not be written to."""
         ...
+
+
+_crew = ThreadPoolExecutor(2**16, "shard")
+"""Threads that wait for the next step, with the memory that kernels keep for each: as many as were ever needed."""
 
 
 class _Here(threading.local):
@@ -119,17 +124,11 @@ class Lockstep:
                     compute(shard)
             return
         enter = _settings()
-        threads = [
-            threading.Thread(
-                target=contextvars.copy_context().run, args=(self._run, shard, compute, enter), name=f"shard {shard}"
-            )
-            for shard in self._shards
+        running = [
+            _crew.submit(contextvars.copy_context().run, self._run, shard, compute, enter) for shard in self._shards
         ]
-        for thread in threads:
-            thread.start()
         try:
-            for thread in threads:
-                thread.join()
+            wait(running)
         except BaseException as error:  # a signal came: no shard waits for another any more
             self._fail(error)
             raise
@@ -239,18 +238,14 @@ def _settings() -> Callable[[], Any]:
     """A context manager that gives another thread what this one has set."""
     place, autocast = random.get_rng_state(), snapshot()
     switches = mode.enabled, mode.observer, mode.check_nan
-    comm = current() if is_initialized() else None
+    world = own_world()
 
     @contextmanager
     def enter() -> Iterator[None]:
         random.set_rng_state(place)
         mode.enabled, mode.observer, mode.check_nan = switches
-        with restored(autocast):
-            if comm is None:
-                yield
-            else:
-                with using(comm):
-                    yield
+        with restored(autocast), within(world):
+            yield
 
     return enter
 

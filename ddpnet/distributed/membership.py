@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
-from ddpnet.distributed import process_group as groups
 from ddpnet.distributed.communicator import Communicator
+from ddpnet.distributed.groups import find
+
+_own: weakref.WeakKeyDictionary[Communicator, Communicator] = weakref.WeakKeyDictionary()
+"""For the communicator of a group, a second one of the same ranks."""
 
 
-def communicator_of(process_group: Any) -> Communicator:
-    """The communicator of a group: the default one's for None; a Communicator stands for itself.
+def communicator_of(process_group: Any, operation: str = "process_group") -> Communicator:
+    """A communicator of the ranks of a group (None: the default one), whose messages never meet those of collectives
+    that run beside it. All ranks make the first call for a group.
 
-    ValueError before `init_process_group`, TypeError for anything else.
+    A Communicator stands for itself. Errors as in `groups.find`, with the name of the operation.
     """
-    if process_group is None:
-        return groups.current()
     if isinstance(process_group, Communicator):
         return process_group
-    raise TypeError(f"process_group: expected a process group or None, got {type(process_group).__name__}")
+    comm = find(process_group, operation).comm
+    if comm.size == 1:
+        return comm
+    if comm not in _own:
+        _own[comm] = comm.duplicate()
+    return _own[comm]

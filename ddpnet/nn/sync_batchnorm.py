@@ -77,7 +77,7 @@ class SyncBatchNorm(_BatchNorm):
             return lockstep
         if self.process_group is None and not distributed.is_initialized():
             return None
-        comm = communicator_of(self.process_group)
+        comm = communicator_of(self.process_group, "SyncBatchNorm")
         return RankMeeting(comm) if comm.size > 1 else None
 
     @classmethod

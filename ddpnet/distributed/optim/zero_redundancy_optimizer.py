@@ -52,7 +52,7 @@ class ZeroRedundancyOptimizer(Optimizer):
             )
         _check_class(optimizer_class)
         self.process_group = process_group
-        self._comm = communicator_of(process_group)
+        self._comm = communicator_of(process_group, "ZeroRedundancyOptimizer")
         self.rank, self.world_size = self._comm.rank, self._comm.size
         self._partition = Partition(self.world_size, parameters_as_bucket_view)
         self._mine: dict[int, tuple[Piece, Tensor]] = {}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ddpnet.distributed.algorithms.model_averaging import utils
-from ddpnet.distributed.membership import communicator_of
+from ddpnet.distributed.groups import find
 
 __all__ = ["ModelAverager", "PeriodicModelAverager"]
 
@@ -23,7 +23,7 @@ class ModelAverager(ABC):
     """Counts the steps in `step`; subclasses say in which of them the parameters are averaged over `process_group`."""
 
     def __init__(self, process_group: Any = None) -> None:
-        self.process_group = communicator_of(process_group)
+        self.process_group = find(None, type(self).__name__) if process_group is None else process_group
         self.step = 0
 
     @abstractmethod

@@ -9,6 +9,7 @@ from typing import Any
 from ddpnet.distributed.algorithms.model_averaging import utils
 from ddpnet.distributed.algorithms.model_averaging.averagers import WHEN_ONE, ModelAverager
 from ddpnet.distributed.communicator import Communicator
+from ddpnet.distributed.membership import communicator_of
 
 
 class HierarchicalModelAverager(ModelAverager):
@@ -32,16 +33,17 @@ class HierarchicalModelAverager(ModelAverager):
             raise ValueError("The minimum period in arg ``period_group_size_dict`` must be a positive value.")
         if periods[-1] == 1:
             warnings.warn(f"When the maximum period in arg ``period_group_size_dict`` is 1, {WHEN_ONE}", stacklevel=2)
-        if sizes[-1] != self.process_group.size:
+        everybody = communicator_of(self.process_group, "HierarchicalModelAverager")
+        if sizes[-1] != everybody.size:
             raise ValueError(
                 f"The last value in arg ``period_group_size_dict`` {sizes[-1]} must be equal to the size of arg "
-                f"``process_group`` {self.process_group.size}."
+                f"``process_group`` {everybody.size}."
             )
         if warmup_steps < 0:
             raise ValueError("Arg ``warmup_steps`` must be a non-negative number.")
         self.warmup_steps = warmup_steps
         self.period_process_group_dict = {
-            period: _neighbours(self.process_group, size) for period, size in period_group_size_dict.items()
+            period: _neighbours(everybody, size) for period, size in period_group_size_dict.items()
         }
 
     def average_parameters(self, params: Iterable[Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet.backend import array_module, host
+from ddpnet.distributed.groups import GroupMember
 from ddpnet.distributed.membership import communicator_of
 from ddpnet.distributed.tree import tree_all_reduce
 from ddpnet.kernels.precision import is_half
@@ -20,9 +21,11 @@ def average_parameters(params: Iterable[Tensor], process_group: Any = None) -> N
     """Give each parameter the mean over the ranks of the group, in place: all ranks pass the same ones.
 
     The ranks are added in the order of the tree, each dtype in itself (float16 and bfloat16 in float32), and the sum is
-    divided by their number.
+    divided by their number. Nothing happens on ranks that are not in the group.
     """
-    comm = communicator_of(process_group)
+    if process_group == GroupMember.NON_GROUP_MEMBER:
+        return
+    comm = communicator_of(process_group, "average_parameters")
     chosen = list(params)
     kinds: dict[np.dtype[Any], list[Tensor]] = {}
     for p in chosen:
