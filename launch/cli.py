@@ -51,19 +51,32 @@ def cli() -> None:
 @click.option("--data", "--dataset", "data", help="mnist, or a folder of files in its format [default: mnist].")
 @_ranks
 @click.option("--shards", type=int, help="Parts of a global batch; the bits of the result depend on it [default: 8].")
+@click.option("--accumulate", type=int, help="Parts of each shard, computed in turn: less memory [default: 1].")
 @click.option("--batch", type=int, help="Samples of an optimizer step, over all ranks [default: 64].")
+@click.option("--drop-last", is_flag=True, default=None, help="Leave out the smaller last batch of each epoch.")
 @click.option("--epochs", type=int, help="Passes over the data [default: 3].")
 @click.option("--steps", type=int, help="Optimizer steps, in place of epochs.")
 @click.option("--optimizer", help="sgd, adam, adamw or rmsprop [default: sgd].")
 @click.option("--lr", type=float, help="Learning rate [default: the optimizer's usual one].")
 @click.option("--momentum", type=float, help="Of sgd and rmsprop [default: 0.9].")
 @click.option("--weight-decay", type=float, help="[default: 0]")
+@click.option("--clip-norm", type=float, help="Largest norm of all gradients together [default: none].")
+@click.option("--sync-batchnorm", is_flag=True, default=None, help="Batch norm over the global batch.")
+@click.option("--compress", help="Gradients: fp16, bf16 or powersgd [default: float32].")
 @click.option("--schedule", help="Of the learning rate: constant or cosine [default: constant].")
 @click.option("--seed", type=int, help="Of weights, order and dropout [default: 0].")
 @click.option("--checkpoint-every", type=int, metavar="STEPS", help="[default: at the end of each epoch]")
 @click.option("--keep", type=int, help="Newest checkpoints to keep [default: all].")
 @click.option("--resume", type=click.Path(path_type=Path), help="A checkpoint, or the folder of a run.")
 @click.option("--out", type=click.Path(path_type=Path), help="A new folder for checkpoints [default: below runs].")
+@click.option("--zero", is_flag=True, default=None, help="Cut the optimizer's state over the ranks (ZeRO-1).")
+@click.option("--overlap", help="Exchange during backward: on, off or auto, by measurement [default: auto].")
+@click.option("--bucket-mb", type=float, help="Size of gradient buckets in MiB [default: by measurement].")
+@click.option("--fingerprint-every", type=int, metavar="STEPS", help="Compare ranks so often; 0: never [default: 1].")
+@click.option("--on-desync", help="If ranks differ: stop, or heal those that do [default: stop].")
+@click.option("--allow-drift", is_flag=True, default=None, help="Resume though NumPy, BLAS or processor are others.")
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write what ranks did when (Perfetto).")
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long ranks wait for each other [default: 30].")
 @_device
 @_threads
 def train(ranks: int | None, threads: int | None, **options: Any) -> int:
@@ -77,15 +90,18 @@ def train(ranks: int | None, threads: int | None, **options: Any) -> int:
 @cli.command("eval", context_settings=_HELP)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--data", "--dataset", "data", help="Other data than the checkpoint's own.")
+@click.option("--batch", type=click.IntRange(min=1), help="Samples at once; changes no bit [default: 256].")
 @_ranks
 @_device
 @_threads
-def evaluate(checkpoint: Path, data: str | None, ranks: int | None, device: str | None, threads: int | None) -> int:
+def evaluate(
+    checkpoint: Path, data: str | None, batch: int | None, ranks: int | None, device: str | None, threads: int | None
+) -> int:
     """Loss and accuracy of a checkpoint (or of the newest in a run's folder) on the test images."""
     environment.prepare(threads)
     from .evaluate import evaluate
 
-    return evaluate(checkpoint, data, device or "cpu", ranks)
+    return evaluate(checkpoint, data, device or "cpu", ranks, batch or 256)
 
 
 @cli.command(context_settings=_AS_GIVEN)

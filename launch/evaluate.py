@@ -16,9 +16,9 @@ from .rank import run_as_rank
 from .supervisor import supervise
 
 
-def evaluate(checkpoint: Path, data: str | None, device: str, ranks: int | None) -> int:
+def evaluate(checkpoint: Path, data: str | None, device: str, ranks: int | None, batch: int) -> int:
     """Evaluate a checkpoint, or the newest one of a run's folder; the exit code."""
-    arguments = json.dumps([str(checkpoint), data, device])
+    arguments = json.dumps([str(checkpoint), data, device, batch])
     if placement.is_rank(ranks):
         return run_as_rank(lambda: work(arguments))
     check_device(device)
@@ -31,11 +31,11 @@ def evaluate(checkpoint: Path, data: str | None, device: str, ranks: int | None)
 
 def work(arguments: str) -> int:
     """What each rank does; rank 0 prints the result."""
-    checkpoint, data, device = json.loads(arguments)
+    checkpoint, data, device, batch = json.loads(arguments)
     comm = connect()
-    found = training.evaluate(Path(checkpoint), data, comm, device)
+    found = training.evaluate(Path(checkpoint), data, comm, device, batch)
     if comm.rank == 0:
-        click.echo(f"loss      {found.loss:.6f}")
+        click.echo(f"loss      {found.loss!r}")
         click.echo(f"accuracy  {found.accuracy:.2%}")
         click.echo(f"samples   {found.samples}")
     return 0

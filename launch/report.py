@@ -49,7 +49,7 @@ class TrainingReport(training.Report):
     ) -> None:
         """Show the banner."""
         self._batch, self._steps = settings.batch, steps
-        shards = f"{settings.shards} shards of a global batch of {settings.batch}"
+        shards = f"{settings.parts} shards of a global batch of {settings.batch}"
         rows = {
             "ddpnet": fingerprint["ddpnet"],
             "model": f"{settings.model}, {parameters:,} parameters",

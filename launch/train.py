@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from ddpnet import checkpoint, training
 from ddpnet.distributed import Communicator, connect
+from ddpnet.distributed.environment import TIMEOUT
 from ddpnet.errors import InputError
 from ddpnet.training import DATASETS, Settings
 from ddpnet.training.settings import check_name
@@ -25,10 +27,12 @@ def train(options: Mapping[str, Any], ranks: int | None) -> int:
     """Train with the options that the user gave, on ranks of our own unless this is one; the exit code."""
     given = frozenset(options)
     settings = _settings(options)
+    if settings.timeout is not None:
+        os.environ[TIMEOUT] = str(settings.timeout)
     if placement.is_rank(ranks):
         return run_as_rank(lambda: _train(_agreed(settings, given, comm := connect()), comm))
-    if ranks is not None and ranks > settings.shards and settings.resume is None:
-        raise click.UsageError(_too_many(ranks, settings))
+    if ranks is not None and settings.resume is None:
+        _check(ranks, settings)
     settings = training.preflight(settings, given)
     ranks, launcher = _world(ranks, settings)
     if launcher is None:
@@ -66,20 +70,20 @@ def _agreed(settings: Settings, given: frozenset[str], comm: Communicator) -> Se
 def _world(ranks: int | None, settings: Settings) -> tuple[int, Launcher | None]:
     """How many ranks, and what starts them; by default one a core, as far as there are shards."""
     if ranks is None:
-        wanted = min(machine.cores(), settings.shards) if settings.device == "cpu" else 1
+        wanted = min(machine.cores(), settings.for_ranks(1).parts) if settings.device == "cpu" else 1
         launcher = placement.launcher_if_any(wanted)
         return (1 if launcher is None else wanted), launcher
-    if ranks > settings.shards:
-        raise click.UsageError(_too_many(ranks, settings))
+    _check(ranks, settings)
     placement.check_number(ranks)
     return ranks, placement.launcher_for(ranks)
 
 
-def _too_many(ranks: int, settings: Settings) -> str:
-    return (
-        f"ranks: expected at most one a shard ({settings.shards}), got {ranks}: give fewer --ranks, or more --shards, "
-        "on which the bits of the result depend"
-    )
+def _check(ranks: int, settings: Settings) -> None:
+    """UsageError for more ranks than there are shards for."""
+    try:
+        settings.for_ranks(ranks)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _advice(settings: Settings) -> str:

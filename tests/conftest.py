@@ -7,6 +7,13 @@ import pytest
 from ddpnet import backend
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of files that start ranks: CI runs them with another MPI, too."""
+    for item in items:
+        if any(getattr(value, "__module__", None) == "ranks" for value in vars(item.module).values()):  # type: ignore[attr-defined]
+            item.add_marker("ranks")
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     """Each device in turn; "cuda" is skipped where CuPy or a GPU is missing."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ddpnet import checkpoint
 from ddpnet.distributed.threads import run_threads
 from ddpnet.errors import InputError
 from ddpnet.training import Report, Settings, evaluate, preflight, train
@@ -137,7 +138,13 @@ def test_keep_leaves_the_newest(folder: Path, tmp_path: Path) -> None:
         ({"lr": -1.0}, "lr: expected a positive number"),
         ({"steps": 0}, "steps: expected a whole number of 1 or more"),
         ({"steps": 1, "epochs": 1}, "exclude each other"),
-        ({"batch": 4}, "shards: expected at most one a sample"),
+        ({"shards": 8, "batch": 4}, "shards: expected at most one a sample"),
+        ({"compress": "fp8"}, "did you mean 'fp16'"),
+        ({"overlap": "of"}, "did you mean 'off'"),
+        ({"on_desync": "ignore"}, "unknown on-desync 'ignore'"),
+        ({"timeout": 0.0}, "timeout: expected a positive number"),
+        ({"fingerprint_every": -1}, "fingerprint-every: expected a whole number of 0 or more"),
+        ({"shards": 8, "accumulate": 16}, "shards: expected at most one a sample .* got 8 times 16 to accumulate"),
         ({"momentum": -0.1}, "momentum"),
     ],
 )
@@ -219,8 +226,86 @@ def test_checkpoint_of_another_model(folder: Path, tmp_path: Path) -> None:
 
 
 def test_more_ranks_than_shards(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="3 ranks cannot share 2 shards"):
+    with pytest.raises(InputError, match=r"ranks: expected at most one a shard \(2\), got 3"):
         run(Settings(data=str(folder), steps=1, shards=2, out=tmp_path / "run"), 3)
+
+
+NO_BIT = [
+    {"zero": True},
+    {"overlap": "on", "bucket_mb": 0.01},
+    {"overlap": "off"},
+    {"fingerprint_every": 0},
+    {"on_desync": "heal", "fingerprint_every": 3},
+    {"shards": 4, "accumulate": 2},
+    {"shards": 1, "accumulate": 8, "zero": True},
+]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_how_it_is_computed_changes_no_bit(folder: Path, tmp_path: Path, optimizer: str) -> None:
+    common = Settings(model="cnn", data=str(folder), steps=9, batch=40, optimizer=optimizer, clip_norm=0.5)
+    digests = {}
+    for number, options in enumerate([{}, *NO_BIT]):
+        for ranks in (1, 3):
+            settings = replace(common, out=tmp_path / f"{number}-{ranks}", **options)
+            digests[str(options), ranks] = run(settings, ranks).digest
+    assert len(set(digests.values())) == 1, digests
+
+
+@pytest.mark.parametrize("options", [{"sync_batchnorm": True}, {"compress": "fp16"}, {"compress": "bf16"}])
+def test_what_changes_bits_changes_them_everywhere(folder: Path, tmp_path: Path, options: dict[str, object]) -> None:
+    common = Settings(model="cnn", data=str(folder), steps=6, batch=40)
+    plain = run(replace(common, out=tmp_path / "plain"), 2).digest
+    digests = [run(replace(common, out=tmp_path / str(n), **options), n).digest for n in (1, 2, 3, 8)]
+    assert len(set(digests)) == 1
+    assert digests[0] != plain
+
+
+def test_zero_saves_the_whole_state(folder: Path, tmp_path: Path) -> None:
+    """A run of 3 ranks with ZeRO goes on on 2 without, and has the bits of one that was never cut."""
+    common = Settings(model="mlp", data=str(folder), steps=8, batch=32, optimizer="adam")
+    whole = run(replace(common, out=tmp_path / "whole"), 1)
+    run(replace(common, steps=4, zero=True, out=tmp_path / "cut"), 3)
+    resumed = Settings(resume=tmp_path / "cut", steps=8)
+    assert run(resumed, 2, frozenset({"resume", "steps"})).digest == whole.digest
+
+
+def test_a_last_batch_that_leaves_shards_empty(folder: Path, tmp_path: Path) -> None:
+    """200 images in batches of 49 leave 4."""
+    settings = Settings(data=str(folder), batch=49, epochs=1, out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"leave 4 for the last step of an epoch, too few for 8 shards: .* --drop-last"):
+        preflight(settings)
+    assert len(run(replace(settings, drop_last=True), 2).losses) == 4
+    assert len(run(replace(settings, shards=4, out=tmp_path / "four"), 2).losses) == 5
+
+
+def test_shards_for_small_batches_are_one_a_rank() -> None:
+    assert Settings(batch=64).for_ranks(3).shards == 8
+    assert Settings(batch=6).for_ranks(3).shards == 3
+    assert Settings(batch=64, device="cuda").for_ranks(2).shards == 2
+    with pytest.raises(InputError, match=r"at most one a shard \(8\), got 9"):
+        Settings(batch=64).for_ranks(9)
+
+
+def test_drift_is_refused_unless_allowed(folder: Path, tmp_path: Path) -> None:
+    settings = Settings(data=str(folder), steps=2, batch=40, out=tmp_path / "run")
+    (path,) = run(settings, 1).checkpoints
+    saved = checkpoint.load(path)
+    elsewhere = checkpoint.save(
+        tmp_path / "elsewhere",
+        model=saved.model,
+        optimizer=saved.optimizer,
+        schedule=saved.schedule,
+        step=saved.step,
+        settings=saved.settings,
+        fingerprint={**saved.fingerprint, "numpy": "1.0"},
+    )
+    resumed = Settings(resume=elsewhere, steps=4, out=tmp_path / "on")
+    given = frozenset({"resume", "steps"})
+    with pytest.raises(InputError, match=r"numpy: 1\.0 then, .* now: go on where the run began, or give --allow-drift"):
+        run(resumed, 1, given)
+    (note,) = run(replace(resumed, allow_drift=True), 1, given).notes
+    assert "the last bits may differ" in note
 
 
 def test_settings_survive_json() -> None:

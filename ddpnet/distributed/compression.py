@@ -1,11 +1,12 @@
 """Gradient compression: what crosses from host to host in fewer bytes.
 
-Each sum of the tree, from the shards' gradients on, is rounded to numbers that the narrow dtype has. So what is sent is
-exact, and the bits do not depend on where the hosts' borders are.
+Narrow: each sum of the tree, from the shards' gradients on, is rounded to numbers that the narrow dtype has. So what is
+sent is exact, and the bits do not depend on where the hosts' borders are. PowerSGD is in `low_rank`.
 """
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,62 @@ class Narrow:
         array[...] = array.astype(self.dtype)
 
 
+@dataclass(frozen=True)
+class PowerSGD:
+    """Gradients of two dimensions and more as products of matrices of this rank (Vogels et al., 2019).
+
+    They are sent whole in the first `start_step` steps; and always if they would not shrink by more than
+    `min_compression_rate`. ValueError for numbers that make no sense.
+    """
+
+    rank: int = 4
+    start_step: int = 10
+    min_compression_rate: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.start_step < 0 or not self.min_compression_rate >= 1:
+            raise ValueError(
+                "PowerSGD: expected rank >= 1, start_step >= 0 and min_compression_rate >= 1, got "
+                f"{self.rank}, {self.start_step} and {self.min_compression_rate}"
+            )
+
+    def shrinks(self, shape: tuple[int, ...]) -> bool:
+        """Whether a gradient of this shape is sent as a product."""
+        if len(shape) < 2:
+            return False
+        rows, columns = matrix_shape(shape)
+        rank = min(self.rank, rows, columns)
+        return (rows + columns) * rank * self.min_compression_rate < rows * columns
+
+
+Compression = str | tuple[str, int] | PowerSGD
+"""A name of `COMPRESSIONS`; ("powersgd", rank); or all of what PowerSGD takes."""
+
 NARROW = {
     "fp16": Narrow("fp16", np.dtype(np.float16)),
     "bf16": Narrow("bf16", np.dtype(ml_dtypes.bfloat16)),
 }
+
+COMPRESSIONS = ("fp16", "bf16", "powersgd")
+"""The names that a Reducer takes."""
+
+
+def compression_of(wanted: Compression | None) -> Narrow | PowerSGD | None:
+    """What a Reducer's `compression` means; ValueError, with the nearest name, for an unknown one."""
+    if wanted is None or isinstance(wanted, PowerSGD):
+        return wanted
+    name, rank = wanted if isinstance(wanted, tuple) else (wanted, None)
+    if name == "powersgd":
+        return PowerSGD() if rank is None else PowerSGD(rank)
+    if name in NARROW and rank is None:
+        return NARROW[name]
+    near = difflib.get_close_matches(str(name), COMPRESSIONS, n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]!r}? " if near and near[0] != name else ""
+    raise ValueError(
+        f"compression: unknown {wanted!r}: {hint}expected one of {', '.join(COMPRESSIONS)}, or ('powersgd', rank)"
+    )
+
+
+def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """A tensor as a matrix: the first dimension by all others."""
+    return shape[0], int(np.prod(shape[1:], dtype=np.int64))

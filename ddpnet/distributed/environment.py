@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from ddpnet.errors import InputError
 
+TIMEOUT = "DDPNET_TIMEOUT"
+"""Names the variable in which a launcher gives its ranks another deadline."""
 TIMEOUT_SECONDS = 30.0
 """How long a rank waits for another one before it says so."""
 
@@ -31,7 +33,7 @@ def launched_world(environ: Mapping[str, str] = os.environ) -> tuple[int, int] |
 
 def default_timeout(environ: Mapping[str, str] = os.environ) -> float:
     """Seconds from DDPNET_TIMEOUT; InputError unless they are a positive number (inf: wait for ever)."""
-    text = environ.get("DDPNET_TIMEOUT")
+    text = environ.get(TIMEOUT)
     if text is None:
         return TIMEOUT_SECONDS
     try:
@@ -39,7 +41,7 @@ def default_timeout(environ: Mapping[str, str] = os.environ) -> float:
     except ValueError:
         seconds = math.nan
     if not seconds > 0:
-        raise InputError(f"DDPNET_TIMEOUT: expected a positive number of seconds, got {text!r}")
+        raise InputError(f"{TIMEOUT}: expected a positive number of seconds, got {text!r}")
     return seconds
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet import random
+from ddpnet.backend import Array
 from ddpnet.distributed.buckets import Slot, module_of
 from ddpnet.distributed.communicator import Communicator
 from ddpnet.distributed.compression import NARROW
@@ -22,6 +23,7 @@ from ddpnet.distributed.overlap import Overlap
 from ddpnet.distributed.process_group import current
 from ddpnet.distributed.tree import share
 from ddpnet.nn.module import Module
+from ddpnet.spans import span
 from ddpnet.tensor import Tensor
 
 Exchange = Callable[[int], Callable[[], None]]
@@ -160,7 +162,8 @@ class Reducer:
             self.open(number, rows.stop - rows.start)
             with random.default_generator().at(step=self.step, shard=number):
                 yield rows
-            self.close()
+            with span("exchange"):
+                self.close()
 
     def run(self, samples: int, compute: Callable[[slice], None]) -> None:
         """Call `compute(rows)` for each of this rank's shards, as a loop over `shards` would.
@@ -268,6 +271,15 @@ class Reducer:
             for index in parameters:
                 self._put_once(index, self._shard)
 
+    def received(self) -> list[bool]:
+        """Which parameters have got a gradient on this rank since the last step."""
+        return list(self._got)
+
+    def bucket(self, number: int) -> tuple[Array, list[tuple[int, slice]], bool]:
+        """A bucket of gradients: its memory, the numbers and places of its parameters, and whether it is the last."""
+        members = [(index, slot.place) for slot, index in self._contents.in_bucket[number].items()]
+        return self._buckets.arrays[number][0], members, number == len(self._contents.gradient_buckets) - 1
+
     def undo(self) -> None:
         """Forget the step that was reduced last, so that it can be computed again: buffers are as it began."""
         self.step -= 1
@@ -308,7 +320,8 @@ class Reducer:
         if slot not in missing:
             raise RuntimeError(
                 f"rank {self.comm.rank}: step {self.step}: a parameter of shape {tuple(slot.tensor.shape)} got a "
-                "second gradient in one shard, but only one in the first step: call backward equally often in all steps"
+                "second gradient in one shard, but only one in the first step, or was not to be reached from the "
+                "outputs of forward (find_unused_parameters): call backward equally often in all steps"
             )
         del missing[slot]
         self._put_gradient(slot, index, shard)

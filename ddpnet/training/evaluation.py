@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ddpnet import checkpoint
 from ddpnet.autograd.grad_mode import no_grad
+from ddpnet.backend import Array
 from ddpnet.distributed import Communicator
-from ddpnet.distributed.tree import share, tree_all_reduce
+from ddpnet.distributed import evaluation as distributed_evaluation
 from ddpnet.nn import functional as F
 from ddpnet.nn.module import Module
+from ddpnet.spans import span
 from ddpnet.tensor import Tensor
 from ddpnet.training.images import Split
 from ddpnet.training.preparation import load_model, prepare
 from ddpnet.training.settings import Settings
-
-BATCH = 250
-"""Samples evaluated at once: fixed, because the shape of a matrix product changes its last bits."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +30,31 @@ class Evaluation:
     settings: Settings | None = None
 
 
-def correct(output: Tensor, labels: Tensor) -> int:
-    """How many rows of output (n, classes) are largest at their label (n,)."""
-    return int((output.array.argmax(axis=1) == labels.array).sum())
+def hits(output: Tensor, labels: Tensor) -> Array:
+    """For each row of output (n, classes), whether it is largest at its label (n,)."""
+    return output.array.argmax(axis=1) == labels.array
 
 
 @no_grad()
-def evaluate_model(model: Module, split: Split, comm: Communicator) -> Evaluation:
-    """Loss and accuracy of a model in evaluation mode; every rank takes some of the batches, and all get the result."""
+def evaluate_model(model: Module, split: Split, comm: Communicator, batch: int = 256) -> Evaluation:
+    """Loss and accuracy of a model in evaluation mode; every rank takes some of the samples, and all get the result.
+
+    Neither `batch`, the samples that a rank takes at once, nor the number of ranks changes a bit.
+    """
     model.eval()
-    batches = -(-len(split) // BATCH)
-    sums = np.zeros((batches, 2))
-    for number in range(*share(batches, comm.size, comm.rank)):
-        images, labels = split.batch(slice(number * BATCH, (number + 1) * BATCH))
+
+    def forward(rows: slice) -> dict[str, Any]:
+        images, labels = split.batch(rows)
         output = model(images)
-        sums[number] = F.cross_entropy(output, labels, reduction="sum").item(), correct(output, labels)
-    # Each batch's row is zero on all ranks but one: adding zeros is exact, and the rows are then added in their order.
-    (rows,) = tree_all_reduce(comm, comm.size, [((comm.rank, comm.rank + 1), [sums.reshape(-1)])])
-    loss, hits = rows.reshape(batches, 2).sum(axis=0).tolist()
-    return Evaluation(loss / len(split), hits / len(split), len(split))
+        losses = F.cross_entropy(output, labels, reduction="none")
+        return {"loss": losses, "correct": Tensor(hits(output, labels))}
+
+    with span("evaluate"):
+        sums = distributed_evaluation.evaluate(forward, len(split), comm, batch)
+    return Evaluation(sums["loss"] / len(split), sums["correct"] / len(split), len(split))
 
 
-def evaluate(path: Path, data: str | None, comm: Communicator, device: str = "cpu") -> Evaluation:
+def evaluate(path: Path, data: str | None, comm: Communicator, device: str = "cpu", batch: int = 256) -> Evaluation:
     """Evaluate a checkpoint on the test images of the set it was trained on, or of another set or folder.
 
     InputError for a checkpoint or data that cannot be used.
@@ -62,5 +63,5 @@ def evaluate(path: Path, data: str | None, comm: Communicator, device: str = "cp
     settings = Settings.from_dict({**saved.settings, "device": device, **({"data": data} if data else {})})
     prepared = prepare(settings)
     load_model(prepared.model, saved)
-    found = evaluate_model(prepared.model, prepared.test, comm)
+    found = evaluate_model(prepared.model, prepared.test, comm, batch)
     return Evaluation(found.loss, found.accuracy, found.samples, settings)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from signal import Signals
+from typing import Any
 
-from ddpnet import checkpoint
+from ddpnet import checkpoint, timeline
 from ddpnet.distributed import Communicator, Reducer, broadcast_state
-from ddpnet.errors import InputError
+from ddpnet.distributed.plan import Plan, agree
+from ddpnet.distributed.watch import Watch
 from ddpnet.nn import functional as F
+from ddpnet.nn.utils import clip_grad_norm_
 from ddpnet.optim.lr_scheduler import CosineAnnealingLR
-from ddpnet.training.evaluation import Evaluation, correct, evaluate_model
+from ddpnet.spans import span
+from ddpnet.training.drift import check_drift, environment_fingerprint
+from ddpnet.training.evaluation import Evaluation, evaluate_model, hits
 from ddpnet.training.preparation import (
     arrays,
     build_optimizer,
-    fingerprint,
     load_model,
     load_optimizer,
     optimizer_arrays,
@@ -26,18 +30,16 @@ from ddpnet.training.settings import Settings
 from ddpnet.training.stop import SIGNALS, stop_signals
 from ddpnet.utils.data import Batches
 
+_NEVER = 2**62
+
 
 def train(settings: Settings, comm: Communicator, report: Report) -> Signals | None:
     """Train on all ranks of `comm` from the settings that `preflight` gave; rank 0 reports and saves.
 
     Returns the signal by which a rank was told to stop before the end, on every rank, or None. InputError for more
-    ranks than shards, and for files that cannot be read or written.
+    ranks than shards, for ranks that run other programs, and for files that cannot be read or written.
     """
-    if comm.size > settings.shards:
-        raise InputError(
-            f"{comm.size} ranks cannot share {settings.shards} shards: give --shards {comm.size}, or start fewer ranks"
-        )
-    run = _Run(settings, comm, report if comm.rank == 0 else Report())
+    run = _Run(settings.for_ranks(comm.size), comm, report if comm.rank == 0 else Report())
     with stop_signals() as heard:
         return run.go(heard)
 
@@ -49,25 +51,55 @@ class _Run:
         self.settings, self.comm, self.report = settings, comm, report
         prepared = prepare(settings)
         self.model, self.train_set, self.test_set = prepared.model, prepared.train, prepared.test
-        self.batches = Batches(len(self.train_set), settings.batch, settings.seed)
+        settings.check_last_batch(len(self.train_set))
+        self.batches = Batches(len(self.train_set), settings.batch, settings.seed, settings.drop_last)
         self.total = settings.total_steps(self.batches.per_epoch)
-        self.optimizer = build_optimizer(settings, self.model)
+        self.optimizer = build_optimizer(settings, self.model, comm)
         cosine = settings.schedule == "cosine"
         self.schedule = CosineAnnealingLR(self.optimizer, self.total) if cosine else None
-        self.fingerprint = fingerprint(settings.device)
+        self.fingerprint = environment_fingerprint(settings.device, settings.parts)
         self.step = 0
-        if settings.resume is not None:
-            self._restore(checkpoint.load(settings.resume))
+        saved = checkpoint.load(settings.resume) if settings.resume is not None else None
+        if saved is not None:
+            self._restore(saved)
+        facts = {"settings": settings.defining(), "steps": self.total, "environment": self.fingerprint}
+        agree(Plan.of(self.model, self.optimizer, script=False, **facts, start=self.step), comm)
         broadcast_state(self.model, comm)
-        metrics = ("loss", "correct", *(number.name for number in SIGNALS))
-        self.reducer = Reducer(self.model, comm, settings.shards, metrics)
-        self.reducer.step = self.step
+        self.reducer = self._reducer(saved)
+        # ZeRO cuts the optimizer's state over the ranks: there is nothing to compare.
+        watched, every = None if settings.zero else self.optimizer, settings.fingerprint_every or _NEVER
+        self.watch = Watch(self.model, watched, comm, settings.on_desync, every)
         self._tested: tuple[int, Evaluation] | None = None
+
+    def _reducer(self, saved: checkpoint.Checkpoint | None) -> Reducer:
+        settings = self.settings
+        reducer = Reducer(
+            self.model,
+            self.comm,
+            settings.parts,
+            ("loss", "correct", *(number.name for number in SIGNALS)),
+            None if settings.bucket_mb is None else max(1, round(settings.bucket_mb * 2**20)),
+            overlap={"auto": None, "on": True, "off": False}[settings.overlap],
+            compression=settings.compress,
+        )
+        reducer.step = self.step
+        return reducer
 
     def go(self, heard: list[Signals]) -> Signals | None:
         """From the step that was reached to the last, or to the end of the step in which a rank has heard a signal."""
         started = time.perf_counter()
         self._begin()
+        if self.settings.trace is not None:
+            timeline.start(self.comm)
+        told = self._go(heard)
+        if self.settings.trace is not None:
+            summary = timeline.save(self.settings.trace, self.comm)
+            self.report.note(f"timeline of all ranks: {summary}")
+        if told is None:
+            self._end(time.perf_counter() - started)
+        return told
+
+    def _go(self, heard: list[Signals]) -> Signals | None:
         epoch = _EpochMeter()
         while self.step < self.total:
             sums = self._step(heard)
@@ -82,25 +114,46 @@ class _Run:
                 return told
             if self._checkpoint_is_due():
                 self._save()
-        self._end(time.perf_counter() - started)
+        self._test()
         return None
 
     def _step(self, heard: list[Signals]) -> dict[str, float]:
         """One optimizer step: the data of this rank's shards to new weights, and the sums of the metrics."""
-        batch = self.batches[self.step]
-        self.model.train()
-        for rows in self.reducer.shards(len(batch)):
-            images, labels = self.train_set.batch(batch[rows])
-            output = self.model(images)
-            loss = F.cross_entropy(output, labels)
-            loss.backward()
-            self.reducer.count(loss=loss.item() * len(labels), correct=correct(output, labels))
-        sums = self.reducer.reduce(**{number.name: number in heard for number in SIGNALS})
-        self.optimizer.step()
-        if self.schedule is not None:
-            self.schedule.step()
+        sums = self._gradients(heard)
+        while (desync := self.watch.check(self.reducer.words)) is not None:
+            self.reducer.undo()
+            self.report.note(self.watch.heal(desync))
+            sums = self._gradients(heard)
+        with span("optimizer"):
+            if self.settings.clip_norm is not None:
+                clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+            self.optimizer.step()
+            if self.schedule is not None:
+                self.schedule.step()
         self.step += 1
         return sums
+
+    def _gradients(self, heard: list[Signals]) -> dict[str, float]:
+        """Every parameter's mean gradient over the global batch of this step, and the sums of the metrics."""
+        with span("data"):
+            batch = self.batches[self.step]
+            self.watch.begin(self.step)
+            self.model.train()
+
+        def compute(rows: slice) -> None:
+            with span("data"):
+                images, labels = self.train_set.batch(batch[rows])
+            with span("forward"):
+                output = self.model(images)
+                loss = F.cross_entropy(output, labels)
+            with span("backward"):
+                loss.backward()
+                self.reducer.count(loss=loss.item() * len(labels), correct=int(hits(output, labels).sum()))
+
+        self.reducer.run(len(batch), compute)
+        with span("exchange"):
+            signals = {number.name: number in heard for number in SIGNALS}
+            return self.reducer.reduce(self.watch.word(), **signals)
 
     def _begin(self) -> None:
         self.report.begin(
@@ -141,12 +194,17 @@ class _Run:
         out = self.settings.out
         if out is None:
             raise ValueError("train: expected settings with an output folder, as preflight gives them")
-        if self.comm.rank != 0:
-            return out
+        with span("checkpoint"):
+            optimizer = optimizer_arrays(self.optimizer)
+            if self.comm.rank == 0:
+                self._write(out, optimizer)
+        return out
+
+    def _write(self, out: Path, optimizer: dict[str, Any]) -> None:
         path = checkpoint.save(
             out,
             model=arrays(self.model),
-            optimizer=optimizer_arrays(self.optimizer),
+            optimizer=optimizer,
             schedule=None if self.schedule is None else self.schedule.state_dict(),
             step=self.step,
             settings=self.settings.defining(),
@@ -155,7 +213,6 @@ class _Run:
         if self.settings.keep is not None:
             checkpoint.prune(out, self.settings.keep)
         self.report.checkpoint(path)
-        return path
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         load_model(self.model, saved)
@@ -163,11 +220,7 @@ class _Run:
         if self.schedule is not None and saved.schedule is not None:
             self.schedule.load_state_dict(saved.schedule)
         self.step = saved.step
-        differing = [
-            f"{name}: {saved.fingerprint.get(name)} then, {value} now"
-            for name, value in self.fingerprint.items()
-            if saved.fingerprint.get(name) != value
-        ]
+        differing = check_drift(saved.path, saved.fingerprint, self.fingerprint, self.settings.allow_drift)
         if differing:
             self.report.note(f"the last bits may differ from an uninterrupted run's: {'; '.join(differing)}")
 

@@ -10,9 +10,10 @@ from ddpnet.checkpoint import Checkpoint
 from ddpnet.datasets import DATASETS
 from ddpnet.errors import InputError
 from ddpnet.training.preparation import load_model, prepare
-from ddpnet.training.settings import Settings
+from ddpnet.training.settings import INCIDENTAL, Settings
+from ddpnet.utils.data import Batches
 
-FREE_AT_RESUME = frozenset({"resume", "out", "steps", "epochs", "checkpoint_every", "keep", "device"})
+FREE_AT_RESUME = frozenset({*INCIDENTAL, "steps", "epochs"})
 """Settings that a resumed run may change: the others define the run."""
 
 
@@ -31,9 +32,10 @@ def preflight(settings: Settings, given: frozenset[str] = frozenset()) -> Settin
     prepared = prepare(settings)
     if settings.batch > len(prepared.train):
         raise InputError(f"batch: expected at most the {len(prepared.train)} training images, got {settings.batch}")
+    settings.for_ranks(1).check_last_batch(len(prepared.train))
     if saved is not None:
         load_model(prepared.model, saved)
-        per_epoch = -(-len(prepared.train) // settings.batch)
+        per_epoch = Batches(len(prepared.train), settings.batch, 0, settings.drop_last).per_epoch
         total, planned = settings.total_steps(per_epoch), Settings.from_dict(saved.settings).total_steps(per_epoch)
         if settings.schedule == "cosine" and total != planned:
             raise InputError(
@@ -77,7 +79,8 @@ def _resumed(settings: Settings, given: frozenset[str], saved: Checkpoint) -> Se
         changes["epochs"] = None
     elif "epochs" in given:
         changes["steps"] = None
-    return replace(kept, **{**changes, "resume": saved.path, "out": settings.out, "device": settings.device})
+    free = {name: getattr(settings, name) for name in INCIDENTAL}
+    return replace(kept, **{**free, **changes, "resume": saved.path})
 
 
 def _output_folder(settings: Settings, saved: Checkpoint | None) -> Path:

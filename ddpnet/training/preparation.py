@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-import ddpnet
-from ddpnet import blas, datasets, optim, random
+from ddpnet import datasets, optim, random
 from ddpnet.backend import Device, host
 from ddpnet.checkpoint import Checkpoint
+from ddpnet.distributed import Communicator
+from ddpnet.distributed.optim import ZeroRedundancyOptimizer
 from ddpnet.errors import InputError
 from ddpnet.nn.module import Module
+from ddpnet.nn.sync_batchnorm import SyncBatchNorm
 from ddpnet.ops.creation import as_tensor
 from ddpnet.optim.optimizer import Optimizer
 from ddpnet.tensor import Tensor
@@ -41,6 +43,8 @@ def prepare(settings: Settings) -> Prepared:
     height, width = images.train_images.shape[1:]
     random.manual_seed(settings.seed)
     model = models.build(settings.model, height, width, CLASSES).to(settings.device)
+    if settings.sync_batchnorm:
+        model = SyncBatchNorm.convert_sync_batchnorm(model)
     extent, device = models.padded_extent(settings.model, height, width), Device(settings.device)
     return Prepared(
         Split(images.train_images, images.train_labels, extent, device),
@@ -49,18 +53,16 @@ def prepare(settings: Settings) -> Prepared:
     )
 
 
-def build_optimizer(settings: Settings, model: Module) -> Optimizer:
-    """The optimizer that the settings name, over the parameters of a model."""
-    parameters, lr, decay = list(model.parameters()), settings.rate, settings.weight_decay
-    match settings.optimizer:
-        case "adam":
-            return optim.Adam(parameters, lr, weight_decay=decay)
-        case "adamw":
-            return optim.AdamW(parameters, lr, weight_decay=decay)
-        case "rmsprop":
-            return optim.RMSprop(parameters, lr, momentum=settings.momentum, weight_decay=decay)
-        case _:
-            return optim.SGD(parameters, lr, momentum=settings.momentum, weight_decay=decay)
+def build_optimizer(settings: Settings, model: Module, comm: Communicator) -> Optimizer:
+    """The optimizer that the settings name, over the parameters of a model; with `zero` its state is cut over ranks."""
+    kinds = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW, "rmsprop": optim.RMSprop}
+    options: dict[str, Any] = {"lr": settings.rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer in ("sgd", "rmsprop"):
+        options["momentum"] = settings.momentum
+    parameters, kind = list(model.parameters()), kinds[settings.optimizer]
+    if settings.zero:
+        return ZeroRedundancyOptimizer(parameters, kind, comm, **options)
+    return kind(parameters, **options)
 
 
 def arrays(model: Module) -> dict[str, np.ndarray]:
@@ -78,8 +80,9 @@ def load_model(model: Module, saved: Checkpoint) -> None:
 
 
 def optimizer_arrays(optimizer: Optimizer) -> dict[str, Any]:
-    """The state of an optimizer with NumPy arrays in place of tensors."""
-    saved = optimizer.state_dict()
+    """The state of an optimizer with NumPy arrays in place of tensors; all ranks call it."""
+    saved = optimizer.consolidated() if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer.state_dict()
+    assert saved is not None  # every rank gets it
     state = {
         number: {name: host(value.array) if isinstance(value, Tensor) else value for name, value in entry.items()}
         for number, entry in saved["state"].items()
@@ -97,17 +100,3 @@ def load_optimizer(optimizer: Optimizer, saved: Checkpoint) -> None:
         optimizer.load_state_dict({"state": state, "param_groups": saved.optimizer["param_groups"]})
     except ValueError as error:
         raise InputError(f"{saved.path}: the optimizer's state does not fit: {error}") from error
-
-
-def fingerprint(device: str) -> dict[str, str]:
-    """What the last bits of a result depend on, besides the settings."""
-    library = blas.describe()
-    return {
-        "ddpnet": ddpnet.__version__,
-        "numpy": np.__version__,
-        "blas": f"{library['library']} {library['version']}",
-        "core type": library["core type"],
-        "threads": library["threads"],
-        "device": device,
-        "dtype": "float32",
-    }

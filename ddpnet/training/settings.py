@@ -6,35 +6,49 @@ import difflib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ddpnet.distributed.compression import COMPRESSIONS
+from ddpnet.distributed.watch import ON_DESYNC
 from ddpnet.errors import InputError
 
 MODELS = ("lenet", "mlp", "cnn")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "cosine")
+OVERLAPS = ("auto", "on", "off")
+SHARDS = 8
+"""On the CPU, so that 1 to 8 ranks have the same bits without an option."""
 USUAL_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3}
 DEFAULT_EPOCHS = 3
 
-_INCIDENTAL = ("resume", "out", "checkpoint_every", "keep", "device")
+INCIDENTAL = (
+    "resume", "out", "checkpoint_every", "keep", "device", "zero", "overlap", "bucket_mb", "fingerprint_every",
+    "on_desync", "allow_drift", "trace", "timeout",
+)  # fmt: skip
+"""Settings that change no bit of a result that is reached."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of `ddpnet train`, but for those that change no bit of the result (ranks, threads)."""
+    """The options of `ddpnet train`, but for ranks and threads."""
 
     model: str = "lenet"
     data: str = "mnist"
-    shards: int = 8
+    shards: int | None = None
+    accumulate: int = 1
     batch: int = 64
+    drop_last: bool = False
     epochs: int | None = None
     steps: int | None = None
     optimizer: str = "sgd"
     lr: float | None = None
     momentum: float = 0.9
     weight_decay: float = 0.0
+    clip_norm: float | None = None
+    sync_batchnorm: bool = False
+    compress: str | None = None
     schedule: str = "constant"
     seed: int = 0
     checkpoint_every: int | None = None
@@ -42,29 +56,78 @@ class Settings:
     resume: Path | None = None
     out: Path | None = None
     device: str = "cpu"
+    zero: bool = False
+    overlap: str = "auto"
+    bucket_mb: float | None = None
+    fingerprint_every: int = 1
+    on_desync: str = "stop"
+    allow_drift: bool = False
+    trace: Path | None = None
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         """InputError for a value that no run can have."""
-        for name, names in (("model", MODELS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            check_name(name, getattr(self, name), names)
-        for name in ("shards", "batch", "epochs", "steps", "checkpoint_every", "keep"):
+        kinds = {"model": MODELS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "overlap": OVERLAPS}
+        kinds |= {"on_desync": ON_DESYNC} | ({} if self.compress is None else {"compress": COMPRESSIONS})
+        for name, names in kinds.items():
+            check_name(name.replace("_", "-"), getattr(self, name), names)
+        for name in ("shards", "accumulate", "batch", "epochs", "steps", "checkpoint_every", "keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')}: expected a whole number of 1 or more, got {value}")
+        for name in ("lr", "clip_norm", "bucket_mb", "timeout"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and (math.isfinite(value) or name == "timeout")):
+                raise InputError(f"{name.replace('_', '-')}: expected a positive number, got {value}")
         if self.epochs is not None and self.steps is not None:
             raise InputError("epochs and steps exclude each other: give one")
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(f"lr: expected a positive number, got {self.lr}")
         for name in ("momentum", "weight_decay"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{name.replace('_', '-')}: expected a number of 0 or more, got {value}")
-        if self.seed < 0:
-            raise InputError(f"seed: expected a whole number of 0 or more, got {self.seed}")
-        if self.shards > self.batch:
+        for name in ("seed", "fingerprint_every"):
+            if getattr(self, name) < 0:
+                raise InputError(
+                    f"{name.replace('_', '-')}: expected a whole number of 0 or more, got {getattr(self, name)}"
+                )
+        if self.shards is not None and self.parts > self.batch:
             raise InputError(
-                f"shards: expected at most one a sample of the global batch ({self.batch}), got {self.shards}"
+                f"shards: expected at most one a sample of the global batch ({self.batch}), got {self._told_parts()}"
             )
+
+    def for_ranks(self, ranks: int) -> Settings:
+        """These settings with the shards that `ranks` ranks take if none are given; InputError for too many ranks.
+
+        8 on the CPU; as many as there are ranks on a GPU, and for batches that are too small.
+        """
+        settings = self
+        if self.shards is None:
+            usual = self.device == "cpu" and self.batch >= SHARDS * self.accumulate
+            settings = replace(self, shards=SHARDS if usual else max(1, -(-ranks // self.accumulate)))
+        if ranks > settings.parts:
+            raise InputError(
+                f"ranks: expected at most one a shard ({settings._told_parts()}), got {ranks}: give fewer --ranks, or "
+                "more --shards, on which the bits of the result depend"
+            )
+        return settings
+
+    def check_last_batch(self, samples: int) -> None:
+        """InputError if the last step of an epoch of `samples` would leave shards empty."""
+        last = samples % self.batch
+        if 0 < last < self.parts and not self.drop_last:
+            raise InputError(
+                f"batch: {samples} training images leave {last} for the last step of an epoch, too few for "
+                f"{self.parts} shards: give another --batch, at most {last} --shards, or --drop-last"
+            )
+
+    @property
+    def parts(self) -> int:
+        """The shards that are computed: each of the `shards` in as many parts as gradients are to be accumulated."""
+        return (self.shards or SHARDS) * self.accumulate
+
+    def _told_parts(self) -> str:
+        product = f" times {self.accumulate} to accumulate" if self.accumulate > 1 else ""
+        return f"{self.shards}{product}"
 
     @property
     def rate(self) -> float:
@@ -81,7 +144,7 @@ class Settings:
 
     def defining(self) -> dict[str, Any]:
         """The settings on which the result depends, as plain data: what a checkpoint keeps."""
-        return {name: value for name, value in self.to_dict().items() if name not in _INCIDENTAL}
+        return {name: value for name, value in self.to_dict().items() if name not in INCIDENTAL}
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -98,7 +161,7 @@ class Settings:
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise InputError(f"unknown settings: {', '.join(sorted(unknown))}")
-        paths = {name: Path(values[name]) for name in ("resume", "out") if values.get(name) is not None}
+        paths = {name: Path(values[name]) for name in ("resume", "out", "trace") if values.get(name) is not None}
         return cls(**{**values, **paths})
 
 
