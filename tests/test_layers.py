@@ -29,7 +29,7 @@ LAYERS = (
     ),
     ("ddpnet.optim",),
     ("ddpnet.distributed",),
-    ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp", "ddpnet.timeline"),
+    ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp", "ddpnet.futures", "ddpnet.timeline"),
     ("ddpnet.nn.parallel", "ddpnet.nn.sync_batchnorm", "ddpnet.utils", "ddpnet.checkpoint", "ddpnet.serialization"),
     ("ddpnet.datasets", "ddpnet.transforms"),
     ("ddpnet.alias.finder", "ddpnet.alias.vision"),

@@ -31,6 +31,7 @@ from ddpnet.distributed.errors import (
     DistStoreError,
     PeerTimeoutError,
 )
+from ddpnet.distributed.grad_bucket import GradBucket
 from ddpnet.distributed.groups import GroupMember, ProcessGroup, group
 from ddpnet.distributed.objects import (
     all_gather_object,
@@ -77,6 +78,7 @@ __all__ = [
     "DistNetworkError",
     "DistStoreError",
     "Future",
+    "GradBucket",
     "GroupMember",
     "P2POp",
     "PeerTimeoutError",
