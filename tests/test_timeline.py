@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -108,10 +109,12 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from ddpnet import nn, optim, tensor, timeline
-from ddpnet.distributed import connect
+from ddpnet import distributed
+from ddpnet.distributed.process_group import current
 from ddpnet.timeline.recording import compare_clocks
 
-comm, folder = connect(), Path(sys.argv[1])
+distributed.init_process_group()
+comm, folder = current(), Path(sys.argv[1])
 assert compare_clocks(comm)[1] == 0  # one host, one clock
 
 # A loop of the usual kind
@@ -136,12 +139,12 @@ def step(span):
 
 for _ in range(5):
     step(timeline.span)
-timeline.start(comm)
+timeline.start()
 for _ in range(40):
     step(timeline.span)
 timeline.stop()
 step(timeline.span)  # not recorded
-summary = timeline.save(folder / "run.json", comm)
+summary = timeline.save(folder / "run.json")
 if comm.rank == 0:
     print(summary)
 assert (comm.rank == 0) == (summary is not None)
@@ -185,21 +188,41 @@ def test_two_real_ranks(tmp_path: Path) -> None:
     assert sorted(done.out.splitlines()[1:]) == [f"0 {error}", f"1 {error}"]
 
 
-def test_recorded_from_any_thread() -> None:
-    comm = SoloCommunicator()
-    recording = Recording(comm)
+def test_recorded_from_any_thread(tmp_path: Path) -> None:
+    """Spans of one lane that overlap, as those of two threads can, are shown in two rows."""
+    comm, recording = SoloCommunicator(), Recording(SoloCommunicator())
+    both = threading.Barrier(2)
 
-    def work() -> None:
-        for _ in range(1000):
-            with recording.span("exchange"):
-                pass
+    def work(before: float, inside: float) -> None:
+        for _ in range(10):
+            both.wait()
+            time.sleep(before)
+            with recording.span("exchange"), recording.span("exchange"):
+                time.sleep(inside)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work, args=args) for args in ((0.0, 0.010), (0.005, 0.010))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(recording.spans) == 4000
+    recording.save(tmp_path / "run.json", comm)
+    found = events(tmp_path / "run.json")
+    assert [event["name"] for event in found] == ["exchange"] * 40
+    rows = {event["tid"]: [e for e in found if e["tid"] == event["tid"]] for event in found}
+    assert len(rows) == 2
+    for row in rows.values():
+        spans = [(round(1000 * e["ts"]), round(1000 * (e["ts"] + e["dur"]))) for e in row]
+        for (a, b), (c, d) in itertools.combinations(sorted(spans, key=lambda s: (s[0], -s[1])), 2):
+            assert c >= b or d <= b, (a, b, c, d)
+
+
+def test_without_a_group_it_is_a_world_of_one(tmp_path: Path) -> None:
+    timeline.start()
+    with span("forward"):
+        pass
+    summary = timeline.save(tmp_path / "run.json")
+    assert summary is not None
+    assert summary.spans == 1
 
 
 def test_what_a_place_costs() -> None:
@@ -220,7 +243,7 @@ def test_misuse_says_what_to_do(tmp_path: Path) -> None:
     comm = SoloCommunicator()
     timeline.start(comm)
     timeline.save(tmp_path / "run.json", comm)
-    with pytest.raises(ValueError, match=r"call timeline.start\(comm\) before"):
+    with pytest.raises(ValueError, match=r"call timeline.start\(\) before"):
         timeline.save(tmp_path / "run.json", comm)
     with pytest.raises(ValueError, match="limit: expected at least 1 span, got 0"):
         timeline.start(comm, limit=0)

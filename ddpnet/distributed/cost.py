@@ -137,18 +137,27 @@ def measure(comm: Communicator) -> Link:
 
 def measure_messages(comm: Communicator) -> Link:
     """Latency and bandwidth of messages, while every rank sends to the next one and receives from the one before."""
-    ahead, behind = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
-
-    def pass_on(nbytes: int) -> Callable[[], None]:
-        out, into = np.zeros(nbytes, np.uint8), np.zeros(nbytes, np.uint8)
-        return lambda: comm.exchange([(ahead, out)], [(behind, into)], "measuring the link")
-
-    small, large = _slowest(comm, _timed(comm, pass_on))
+    small, large = _slowest(comm, _timed(comm, lambda nbytes: pass_on(comm, nbytes)))
     beta = max(0.0, large - small) / (_LARGE_BYTES - _SMALL_BYTES)
     numbers = np.zeros(_LARGE_BYTES // 4, np.float32)
     added = [_seconds(lambda: np.add(numbers, numbers, out=numbers)) for _ in range(_LARGE_ROUNDS)]
     (gamma,) = _slowest(comm, [statistics.median(added) / _LARGE_BYTES])
     return Link(small, beta, gamma)
+
+
+def pass_on(comm: Communicator, nbytes: int) -> Callable[[], None]:
+    """What sends a message to the next rank, and receives that of the one before, when it is called.
+
+    What came is what is sent the next time: as in an all-reduce, it has just been written by the core that sends it.
+    """
+    ahead, behind = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    buffers = [np.zeros(nbytes, np.uint8), np.zeros(nbytes, np.uint8)]
+
+    def call() -> None:
+        buffers.reverse()
+        comm.exchange([(ahead, buffers[0])], [(behind, buffers[1])], "measuring the link")
+
+    return call
 
 
 def measure_memory(comm: Communicator) -> Link:

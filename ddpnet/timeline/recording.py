@@ -13,8 +13,8 @@ import numpy as np
 
 from ddpnet.distributed.communicator import Communicator
 from ddpnet.errors import InputError
-from ddpnet.spans import LIMIT, Recorder
-from ddpnet.timeline.trace_events import TraceFile, Window, covered
+from ddpnet.spans import LIMIT, Recorder, Span
+from ddpnet.timeline.trace_events import Row, TraceFile, Window, covered
 
 _PINGS, _PINGS_OF_MANY, _MANY_RANKS = 20, 5, 64
 _SECONDS_A_SPAN = 1e-5
@@ -53,8 +53,8 @@ class Recording(Recorder):
     def save(self, path: str | Path, comm: Communicator) -> Summary | None:
         """Stop, and write the spans of all ranks on rank 0: see `timeline.save`."""
         self.stop()
-        lanes, words, window = self._by_the_clock_of_rank_0(compare_clocks(comm, self.clock))
-        about = json.dumps({"host": socket.gethostname(), "lanes": lanes}).encode()
+        rows, words, window = self._by_the_clock_of_rank_0(compare_clocks(comm, self.clock))
+        about = json.dumps({"host": socket.gethostname(), "rows": rows}).encode()
         share = round(covered(words[:, 1:], window) * 1e9)
         mine = np.array([len(words), len(about), self.is_full, *window, share], np.int64)
         headers = comm.all_gather(mine, "timeline.save")
@@ -71,18 +71,40 @@ class Recording(Recorder):
         full = [rank for rank, header in enumerate(headers) if header[2]]
         return Summary(Path(path), sum(int(h[0]) for h in headers), min(int(h[5]) for h in headers) / 1e9, full)
 
-    def _by_the_clock_of_rank_0(self, last: Clock) -> tuple[list[str], np.ndarray, Window]:
-        """Lanes in the order of their use, int64 (spans, 3) of lane, start and end, and the time of the recording."""
+    def _by_the_clock_of_rank_0(self, last: Clock) -> tuple[list[Row], np.ndarray, Window]:
+        """Rows, int64 (spans, 3) of number of the row, start and end, and the time of the recording."""
         assert self.stopped is not None
-        recorded = list(self.spans)
-        numbers: dict[str, int] = {}
-        words = np.empty((len(recorded), 3), np.int64)
-        for row, (lane, start, end) in enumerate(recorded):
-            words[row] = numbers.setdefault(lane, len(numbers)), start, end
+        numbers, words = _in_rows(list(self.spans))
         begun = int(words[:, 1].min()) if self.is_full else self.started
         window = _aligned(np.array([begun, self.stopped]), self._at_first, last)
         words[:, 1:] = _aligned(words[:, 1:], self._at_first, last)
-        return list(numbers), words, (int(window[0]), int(window[1]))
+        return numbers, words, (int(window[0]), int(window[1]))
+
+
+def _in_rows(spans: list[Span]) -> tuple[list[Row], np.ndarray]:
+    """Rows of spans that follow each other or lie in each other: a second one for a lane that two threads use at once.
+
+    Returns the rows, and int64 (spans, 3) of number of the row, start and end.
+    """
+    numbers: dict[Row, int] = {}
+    open_ends: dict[str, list[list[int]]] = {}  # for each row of a lane the ends of the spans that are not over
+    words = np.empty((len(spans), 3), np.int64)
+    for place, (lane, start, end) in enumerate(sorted(spans, key=lambda span: (span[1], -span[2]))):
+        row = _free_row(open_ends.setdefault(lane, []), start, end)
+        words[place] = numbers.setdefault((lane, row), len(numbers)), start, end
+    return list(numbers), words
+
+
+def _free_row(rows: list[list[int]], start: int, end: int) -> int:
+    """The first row with place for a span, which is put there."""
+    for row, ends in enumerate(rows):
+        while ends and ends[-1] <= start:
+            ends.pop()
+        if not ends or end <= ends[-1]:
+            ends.append(end)
+            return row
+    rows.append([end])
+    return len(rows) - 1
 
 
 def compare_clocks(comm: Communicator, clock: Callable[[], int] = time.perf_counter_ns) -> Clock:
@@ -124,7 +146,8 @@ def _write(path: Path, comm: Communicator, headers: list[np.ndarray], mine: list
             letters, words = np.empty(length, np.uint8), np.empty((count, 3), np.int64)
             comm.exchange([], [(rank, letters), (rank, words)], "timeline.save", patience)
         about = json.loads(letters.tobytes())
-        file.add(rank, about["host"], about["lanes"], words, (start, end), bool(full))
+        rows = [(str(lane), int(row)) for lane, row in about["rows"]]
+        file.add(rank, about["host"], rows, words, (start, end), bool(full))
     try:
         file.finish()
     except InputError as error:

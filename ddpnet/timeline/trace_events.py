@@ -16,6 +16,11 @@ from ddpnet.spans import LANES
 
 Window = tuple[int, int]
 """When a recording began and when it ended, nanoseconds."""
+Row = tuple[str, int]
+"""A lane, and a number for each of its rows: in one row spans do not overlap, unless one lies in the other."""
+
+_ROWS = 100
+"""More than a lane has."""
 
 
 class TraceFile:
@@ -37,20 +42,20 @@ class TraceFile:
         except OSError as error:
             self._fail(error)
 
-    def add(self, rank: int, host: str, lanes: Sequence[str], words: np.ndarray, window: Window, full: bool) -> None:
-        """The spans of a rank: words int64 (spans, 3) are number of the lane, start and end in nanoseconds."""
-        self._lanes += [lane for lane in lanes if lane not in self._lanes]
-        threads = [self._lanes.index(lane) for lane in lanes]
+    def add(self, rank: int, host: str, rows: Sequence[Row], words: np.ndarray, window: Window, full: bool) -> None:
+        """The spans of a rank: words int64 (spans, 3) are number of the row, start and end in nanoseconds."""
+        self._lanes += dict.fromkeys(lane for lane, _ in rows if lane not in self._lanes)
+        threads = [self._lanes.index(lane) * _ROWS + row for lane, row in rows]
         start, end = (self._microseconds(time) for time in window)
         self._ranks.append({"rank": rank, "host": host, "start_us": start, "end_us": end, "oldest_spans_missing": full})
         if self._file is None:
             return
         try:
-            self._write_names(rank, host, lanes, threads)
-            names = [json.dumps(lane) for lane in lanes]
-            for lane, begun, ended in words.tolist():
+            self._write_names(rank, host, rows, threads)
+            names = [json.dumps(lane) for lane, _ in rows]
+            for row, begun, ended in words.tolist():
                 self._file.write(
-                    f',\n{{"ph":"X","pid":{rank},"tid":{threads[lane]},"name":{names[lane]},'
+                    f',\n{{"ph":"X","pid":{rank},"tid":{threads[row]},"name":{names[row]},'
                     f'"ts":{self._microseconds(begun)},"dur":{(ended - begun) / 1000:.3f}}}'
                 )
         except OSError as error:
@@ -68,14 +73,15 @@ class TraceFile:
         if self._error is not None:
             raise InputError(f"{self._path}: the timeline could not be written: {self._error.strerror or self._error}")
 
-    def _write_names(self, rank: int, host: str, lanes: Sequence[str], threads: Sequence[int]) -> None:
+    def _write_names(self, rank: int, host: str, rows: Sequence[Row], threads: Sequence[int]) -> None:
         assert self._file is not None
         entries: list[tuple[str, int, dict[str, Any]]] = [
             ("process_name", 0, {"name": f"rank {rank} ({host})"}),
             ("process_sort_index", 0, {"sort_index": rank}),
         ]
-        for lane, thread in zip(lanes, threads, strict=True):
-            entries += [("thread_name", thread, {"name": lane}), ("thread_sort_index", thread, {"sort_index": thread})]
+        for (lane, row), thread in zip(rows, threads, strict=True):
+            title = f"{lane} ({row + 1})" if row else lane
+            entries += [("thread_name", thread, {"name": title}), ("thread_sort_index", thread, {"sort_index": thread})]
         for name, thread, arguments in entries:
             event = {"ph": "M", "pid": rank, "tid": thread, "name": name, "args": arguments}
             self._file.write(f"{self._separator}{json.dumps(event)}")
