@@ -14,7 +14,9 @@ from ranks import MPIEXEC, run
 import ddpnet as torch
 from ddpnet import nn, optim
 from ddpnet.distributed import Communicator
+from ddpnet.distributed.algorithms.join import Join
 from ddpnet.distributed.optim import ZeroRedundancyOptimizer
+from ddpnet.distributed.process_group import using
 from ddpnet.distributed.threads import run_threads
 
 SHAPES = [(3, 7), (), (1,), (5, 1, 4), (0,), (61,), (2,), (33, 5)]
@@ -339,13 +341,39 @@ def test_an_optimizer_of_ones_own_that_says_that_it_is_elementwise() -> None:
     assert run_threads(2, lambda comm: run(cut(comm, Sign, defaults={"lr": 0.5}))) == [expected] * 2
 
 
+def test_with_distributed_data_parallel_and_uneven_inputs() -> None:
+    """The weights of the uncut optimizer, in a Join too: ranks without data step along with the others."""
+
+    def rank(comm: Communicator, whole: bool) -> list[bytes]:
+        torch.manual_seed(0)
+        rng = np.random.default_rng(comm.rank)
+        with using(comm):
+            model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 2)))
+            options = {"lr": 0.1, "momentum": 0.9}
+            cut_up = ZeroRedundancyOptimizer(model.parameters(), optim.SGD, **options)
+            optimizer = optim.SGD(model.parameters(), **options) if whole else cut_up
+            with Join([model] if whole else [model, cut_up]):
+                for _ in range(2 + comm.rank):
+                    optimizer.zero_grad()
+                    x = torch.tensor(rng.standard_normal((4, 5)).astype(np.float32))
+                    (model(x) ** 2).mean().backward()
+                    optimizer.step()
+        return [p.detach().array.tobytes() for p in model.parameters()]
+
+    (expected, *others) = run_threads(3, lambda comm: rank(comm, True))
+    assert others == [expected] * 2
+    assert run_threads(3, lambda comm: rank(comm, False)) == [expected] * 3
+
+
 SCRIPT = """
 import hashlib
 import sys
 import numpy as np
 import ddpnet as torch
 from ddpnet import distributed, nn, optim
+from ddpnet.distributed.algorithms.join import Join
 from ddpnet.distributed.optim import ZeroRedundancyOptimizer
+from ddpnet.distributed.process_group import using
 
 distributed.init_process_group()
 torch.manual_seed(0)

@@ -9,7 +9,8 @@ from typing import Any
 
 from ddpnet import optim
 from ddpnet.autograd.grad_mode import enable_grad, no_grad
-from ddpnet.backend import Array
+from ddpnet.backend import Array, Device
+from ddpnet.distributed.algorithms.join import Join, Joinable, JoinHook
 from ddpnet.distributed.membership import communicator_of
 from ddpnet.distributed.optim.gathering import Owned, gathered, piece_of_state
 from ddpnet.distributed.optim.partition import Partition, Piece, exchange_parts
@@ -23,7 +24,7 @@ ELEMENTWISE = (
 """Optimizers whose step at one element looks at no other element."""
 
 
-class ZeroRedundancyOptimizer(Optimizer):
+class ZeroRedundancyOptimizer(Optimizer, Joinable):
     """Runs `optimizer_class` with its state cut over the ranks; the weights have the bits that they have without it.
 
     PyTorch deals whole parameters to the ranks, so that a large one decides who needs how much. Here all elements of
@@ -58,7 +59,8 @@ class ZeroRedundancyOptimizer(Optimizer):
         self._mine: dict[int, tuple[Piece, Tensor]] = {}
         self._whole: dict[int, dict[str, Any]] | None = None
         self._is_cut = False
-        super().__init__(params, {})
+        Optimizer.__init__(self, params, {})
+        Joinable.__init__(self)
         self._cut(self._all())
         self.optim = optimizer_class([self._local_group(group) for group in self.param_groups], **defaults)
         self._is_cut = True
@@ -110,6 +112,7 @@ class ZeroRedundancyOptimizer(Optimizer):
     @no_grad()
     def step(self, closure: Callable[[], Any] | None = None, **options: Any) -> Any:
         """Update this rank's part by its gradients, and exchange the parts; a `closure`'s loss is returned."""
+        Join.notify_join_context(self)
         loss = None
         if closure is not None:
             with enable_grad():
@@ -133,6 +136,22 @@ class ZeroRedundancyOptimizer(Optimizer):
                 p.changed()
         self._take_options(self.param_groups)
         return loss
+
+    # Ranks that have run out of data
+
+    def join_hook(self, **kwargs: Any) -> JoinHook:
+        """Steps with those of the others, by gradients that the model's own hook has set before."""
+        return _StepHook(self)
+
+    @property
+    def join_device(self) -> Device:
+        """That of the first parameter."""
+        return self._all()[0].device
+
+    @property
+    def join_process_group(self) -> Any:
+        """The group that was given."""
+        return self.process_group
 
     # State
 
@@ -227,6 +246,17 @@ class ZeroRedundancyOptimizer(Optimizer):
             for group in self.param_groups
         ]
         return {"state": state, "param_groups": groups}
+
+
+class _StepHook(JoinHook):
+    """Takes part in the steps of the other ranks."""
+
+    def __init__(self, optimizer: ZeroRedundancyOptimizer) -> None:
+        self._optimizer = optimizer
+
+    def main_hook(self) -> None:
+        """A step of this rank's part."""
+        self._optimizer.step()
 
 
 def _check_class(optimizer_class: Any) -> None:
