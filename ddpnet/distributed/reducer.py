@@ -14,6 +14,7 @@ import numpy as np
 
 from ddpnet import random
 from ddpnet.backend import Array
+from ddpnet.distributed import cost
 from ddpnet.distributed.buckets import Slot, module_of
 from ddpnet.distributed.communicator import Communicator
 from ddpnet.distributed.compression import NARROW
@@ -142,7 +143,8 @@ class Reducer:
     def _measured_size(self) -> int:
         if self._bucket_bytes is not None or self.comm.size == 1:
             return self._bucket_bytes or _UNBOUNDED
-        return 4 * 2**20
+        total = sum(parameter.array.nbytes for parameter in self._parameters)
+        return cost.ideal_bucket_bytes(total, self.comm.size, cost.measure(self.comm))
 
     # The shards of a step
 
