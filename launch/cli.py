@@ -118,6 +118,29 @@ def run(script: str, arguments: tuple[str, ...], ranks: int | None, threads: int
     return run(script, arguments, ranks, as_torch=as_torch)
 
 
+@cli.group(cls=Commands, context_settings=_HELP)
+def bench() -> None:
+    """Measure what this machine can do."""
+
+
+@bench.command("comm", context_settings=_HELP)
+@_ranks
+@click.option("--shards", type=click.IntRange(min=1), help="Leaves of the tree of additions [default: the ranks].")
+@click.option("--rounds", type=click.IntRange(min=1), help="Of measurements in turn [default: 15].")
+@click.option("--max-mib", type=click.FloatRange(min=0, min_open=True), help="The largest all-reduce [default: 64].")
+@click.option("--model-bytes", type=click.IntRange(min=4), help="Gradients of a step [default: 2,143,272].")
+@click.option("--compute-ms", type=click.FloatRange(min=0, min_open=True), help="A rank's part of it [default: 7.5].")
+@click.option("--latency-us", type=click.FloatRange(min=0), help="Between hosts, to predict [default: as measured].")
+@click.option("--gbit", type=click.FloatRange(min=0, min_open=True), help="The bandwidth there, Gbit/s.")
+@click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="Write all numbers to a file, too.")
+def bench_comm(ranks: int | None, out: Path | None, **options: Any) -> int:
+    """Messages and all-reduce of this machine beside plain MPI's, and what that means for steps on more ranks."""
+    environment.prepare()
+    from .bench import bench_comm
+
+    return bench_comm(ranks, out, **options)
+
+
 @cli.command(context_settings=_HELP)
 def doctor() -> int:
     """What is here, what is wrong, and what mends it."""

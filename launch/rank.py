@@ -1,4 +1,4 @@
-"""What a rank does: `python -m ddpnet_launch.rank KIND ...`, which is train, evaluate, run or run-as-torch.
+"""What a rank does: `python -m ddpnet_launch.rank KIND ...`, which is train, evaluate, bench, run or run-as-torch.
 
 A rank of somebody's mpirun does the same.
 """
@@ -40,9 +40,9 @@ def main() -> None:
 
 
 def _work(kind: str, arguments: list[str]) -> int:
-    from . import evaluate, train
+    from . import bench, evaluate, train
 
-    return train.work(*arguments) if kind == "train" else evaluate.work(*arguments)
+    return {"train": train.work, "evaluate": evaluate.work, "bench": bench.work}[kind](*arguments)
 
 
 def run_as_rank(action: Callable[[], int | None], *, script: bool = False) -> int:

@@ -116,6 +116,11 @@ class Reducer:
         for index, parameter in enumerate(self._parameters):
             parameter.register_post_accumulate_grad_hook(partial(self._take, index))
 
+    @property
+    def overlaps(self) -> bool | None:
+        """Whether buckets are exchanged during backward; None while that is measured."""
+        return self._overlap.decided
+
     def _place(self, order: Sequence[int], bucket_bytes: int, shared_memory: bool) -> None:
         """Lay out the buckets."""
         self._contents = Contents(

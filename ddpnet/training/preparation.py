@@ -80,9 +80,12 @@ def load_model(model: Module, saved: Checkpoint) -> None:
 
 
 def optimizer_arrays(optimizer: Optimizer) -> dict[str, Any]:
-    """The state of an optimizer with NumPy arrays in place of tensors; all ranks call it."""
-    saved = optimizer.consolidated() if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer.state_dict()
-    assert saved is not None  # every rank gets it
+    """The state of an optimizer with NumPy arrays in place of tensors; all ranks call it, rank 0 gets all of it."""
+    saved = (
+        optimizer.consolidated(to=0) if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer.state_dict()
+    )
+    if saved is None:
+        return {}
     state = {
         number: {name: host(value.array) if isinstance(value, Tensor) else value for name, value in entry.items()}
         for number, entry in saved["state"].items()
