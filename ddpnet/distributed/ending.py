@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import sys
 import time
 import traceback
@@ -11,18 +12,19 @@ from typing import Any
 
 _POLL_SECONDS = 0.01
 _CONSEQUENCE_SECONDS = 2.0
+_GRACE_SECONDS = 1.0
 
 _KEPT = 100
 
-_watched: list[Any] = []
-"""The MPI communicators of this process: in a message that waits there, a rank waits for this one."""
+_watched: list[tuple[Any, list[int]]] = []
+"""The MPI communicators of this process, with their ranks: in a message that waits there, a rank waits for this one."""
 _closed: list[Any] = []
 """Those of them that are closed here, though perhaps not on other ranks. MPI has only some thousand."""
 
 
-def watch(comm: Any) -> None:
-    """A communicator has been opened."""
-    _watched.append(comm)
+def watch(comm: Any, members: list[int]) -> None:
+    """A communicator of some ranks of the world has been opened."""
+    _watched.append((comm, members))
 
 
 def forget(comm: Any) -> None:
@@ -30,13 +32,13 @@ def forget(comm: Any) -> None:
     _closed.append(comm)
     if len(_closed) > _KEPT:
         oldest = _closed.pop(0)
-        _watched[:] = [other for other in _watched if other is not oldest]
+        abandon(oldest)
         oldest.Free()
 
 
 def abandon(comm: Any) -> None:
     """A communicator on which messages got lost: what waits there says nothing, and it cannot be given back."""
-    _watched[:] = [other for other in _watched if other is not comm]
+    _watched[:] = [pair for pair in _watched if pair[0] is not comm]
 
 
 def leave_together(mpi: Any, rank: int, size: int) -> None:
@@ -49,19 +51,30 @@ def leave_together(mpi: Any, rank: int, size: int) -> None:
     def leave() -> None:
         if not mpi.Is_initialized() or mpi.Is_finalized():
             return
-        everybody, status = mpi.COMM_WORLD.Ibarrier(), mpi.Status()
+        everybody, seen = mpi.COMM_WORLD.Ibarrier(), math.inf
         while not everybody.Test():
-            if any(comm.Iprobe(tag=0, status=status) for comm in _watched):
+            waiting = _who_waits(mpi)
+            seen = min(seen, time.monotonic()) if waiting is not None else math.inf
+            if time.monotonic() - seen > _GRACE_SECONDS:  # else it may be about to come to its end, too
                 sys.stdout.flush()
                 sys.stderr.write(
-                    f"rank {rank} of {size} has come to its end, but rank {status.Get_source()} waits for it "
-                    "in a collective: all ranks have to make the same calls; look for a loop or an exit that differs\n"
+                    f"rank {rank} of {size} has come to its end, but rank {waiting} waits for it in a collective: all "
+                    "ranks have to make the same calls; look for a loop or an exit that differs\n"
                 )
                 sys.stderr.flush()
                 mpi.COMM_WORLD.Abort(1)
             time.sleep(_POLL_SECONDS)
 
     atexit.register(leave)
+
+
+def _who_waits(mpi: Any) -> int | None:
+    """The sender, by its number in the world, of a message that nobody has read."""
+    status = mpi.Status()
+    for comm, members in _watched:
+        if comm.Iprobe(tag=0, status=status):
+            return members[status.Get_source()]
+    return None
 
 
 def wait_if_a_consequence(error: BaseException) -> None:

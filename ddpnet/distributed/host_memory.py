@@ -6,6 +6,7 @@ is not limited by the size of a mount (64 MB in a container), and goes with the 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -27,8 +28,15 @@ def machine() -> bytes:
     return hashlib.sha256("\n".join(parts).encode()).digest()
 
 
-def create(nbytes: int) -> tuple[int, np.ndarray]:
-    """A file descriptor and its memory, uint8 (nbytes,), zeros; OSError where there is not enough."""
+def create(nbytes: int, ranks: int = 1) -> tuple[int, np.ndarray]:
+    """A file descriptor and its memory, uint8 (nbytes,), zeros.
+
+    OSError where there is not enough for as many `ranks`, each of which makes one: that is looked up beforehand, since
+    Linux would end a process that takes the last of it.
+    """
+    free = available_bytes()
+    if free is not None and nbytes * ranks > free:
+        raise OSError(errno.ENOMEM, f"only {free} bytes are free")
     descriptor = os.memfd_create("ddpnet", os.MFD_CLOEXEC)
     try:
         os.posix_fallocate(descriptor, 0, max(nbytes, 1))  # here it can fail; later it would be a SIGBUS
@@ -48,10 +56,13 @@ def attach(process: int, descriptor: int, nbytes: int) -> np.ndarray:
 
 
 def available_bytes() -> int | None:
-    """What the host can still give to processes; None if it does not say."""
-    lines = _text("/proc/meminfo").splitlines()
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else None
+    """What the host, or the container, can still give to processes; None if it does not say."""
+    found = [int(line.split()[1]) * 1024 for line in _text("/proc/meminfo").splitlines() if "MemAvailable:" in line]
+    limit = _text("/sys/fs/cgroup/memory.max").strip()
+    if limit.isdigit():
+        used = dict(line.split() for line in _text("/sys/fs/cgroup/memory.stat").splitlines() if line.count(" ") == 1)
+        found.append(int(limit) - int(used.get("anon", 0)) - int(used.get("shmem", 0)))
+    return min(found, default=None)
 
 
 def _map(descriptor: int, nbytes: int) -> np.ndarray:

@@ -63,7 +63,7 @@ class MPICommunicator(Communicator):
         Communicator.__init__(self, comm.Get_rank(), members, self._mpi.COMM_WORLD.Get_size(), timeout)
         self._comm, self._unfinished = comm, list[Any]()
         self.spin = _CROWDED_SPIN_SECONDS
-        ending.watch(comm)
+        ending.watch(comm, members)
 
     def _find_hosts(self) -> list[bytes]:
         """What tells the host of each rank; on the way, whether the ranks of this one have a core each."""
@@ -163,11 +163,8 @@ class MPICommunicator(Communicator):
             self._agree("", nbytes)
             return {self.rank: np.zeros(nbytes, np.uint8)}
         problem, descriptor, arrays = "", -1, dict[int, np.ndarray]()
-        available = host_memory.available_bytes()
         try:
-            if available is not None and available < nbytes * len(host):
-                raise OSError(f"{available} bytes are free")
-            descriptor, arrays[self.rank] = host_memory.create(nbytes)
+            descriptor, arrays[self.rank] = host_memory.create(nbytes, len(host))
         except OSError as error:
             problem = f"{len(host)} ranks of this host need {nbytes} bytes each ({error})"
         owners = self._agree(problem, nbytes, descriptor)
