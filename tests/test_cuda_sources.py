@@ -275,7 +275,7 @@ def test_rmsprop(run: Kernels, centered: bool, momentum: float) -> None:
 
 def test_fingerprints(run: Kernels) -> None:
     """The very words of the CPU, of arrays longer and shorter than there are threads, and with bytes left over."""
-    arrays = [RNG.integers(0, 256, size, np.uint8) for size in (0, 3, 8, 47, 48, 49, 4001)]
+    arrays = [RNG.integers(0, 256, size, np.uint8) for size in (0, 3, 8, 1023, 1024, 1025, 4001)]
     table, words = cpu.memory_table(arrays), np.zeros(len(arrays), np.uint64)
     run("fingerprints", table, words, len(arrays))
     np.testing.assert_array_equal(words, cpu.fingerprints(table))

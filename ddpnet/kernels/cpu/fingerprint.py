@@ -1,8 +1,10 @@
 """Fingerprints of memory: one 64-bit word for each array, from its raw bits, by integer arithmetic alone.
 
-An array is read as 8-byte words, the last one filled up with zeros. Each is mixed with its place by a bijection
-(the finalizer of MurmurHash3), and the results are added modulo 2^64. So a change within one such word always changes
-the sum, whatever the numbers are; changes of several cancel with a probability of 2^-64.
+An array, filled up with zeros to a multiple of 1 KiB, is read as 8-byte words: in each KiB 16 chains of every 16th one.
+A chain takes a word by a bijection (xor, multiply by an odd number, shift); its end is mixed with its place by another
+one (the finalizer of MurmurHash3), and the results are added modulo 2^64. So a change within one word always changes
+the sum, whatever the numbers are; changes of several cancel with a probability of about 2^-64. Chains of 8 words take
+half the time of mixing every word, and neighbouring ones keep the order in which memory is fetched best.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from numba.np import numpy_support
 from ddpnet.kernels.cpu.compiled import compiled
 
 _GOLDEN, _FIRST, _SECOND = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53))
-_SHIFT = np.uint64(33)
+_HALF, _SHIFT = np.uint64(32), np.uint64(33)
+_KIB = 1024
 
 
 def memory_table(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -67,22 +70,41 @@ def _mixed(x):
 
 
 @compiled
-def _sum(words):
+def _joined(x, word):
+    x = (x ^ word) * _SECOND
+    return x ^ (x >> _HALF)
+
+
+@compiled
+def _kib(words, place):
+    """The sum of the 16 chains of 128 words, in which LLVM sees vectors; rows in a tuple make it three times slower."""
+    a = words[0:16]
+    b = words[16:32]
+    c = words[32:48]
+    d = words[48:64]
+    e = words[64:80]
+    f = words[80:96]
+    g = words[96:112]
+    h = words[112:128]
     total = np.uint64(0)
-    for i in range(words.size):
-        total += _mixed(words[i] ^ (np.uint64(i) * _GOLDEN))
+    for j in range(16):
+        x = _joined(_joined(_joined(_joined(_GOLDEN, a[j]), b[j]), c[j]), d[j])
+        x = _joined(_joined(_joined(_joined(x, e[j]), f[j]), g[j]), h[j])
+        total += _mixed(x ^ (np.uint64(place + j) * _GOLDEN))
     return total
 
 
 @compiled
 def _fingerprints(table, out):
+    last = np.empty(_KIB // 8, np.uint64)
     for row in range(table.shape[0]):
         size = np.int64(table[row, 1])
-        memory, whole = _array(_at(table[row, 0]), (size,)), size // 8
-        total = _sum(memory[: 8 * whole].view(np.uint64))
-        if size % 8:
-            last = np.uint64(0)
-            for i in range(size % 8):
-                last |= np.uint64(memory[8 * whole + i]) << np.uint64(8 * i)
-            total += _mixed(last ^ (np.uint64(whole) * _GOLDEN))
+        memory, whole, total = _array(_at(table[row, 0]), (size,)), size // _KIB, np.uint64(0)
+        words = memory[: _KIB * whole].view(np.uint64)
+        for k in range(whole):
+            total += _kib(words[128 * k : 128 * (k + 1)], 16 * k)
+        if size % _KIB:
+            last[:] = 0
+            last.view(np.uint8)[: size % _KIB] = memory[_KIB * whole :]
+            total += _kib(last, 16 * whole)
         out[row] = total
