@@ -16,7 +16,7 @@ from ddpnet.distributed.cost import Link, all_reduce_seconds, predicted_efficien
 from ddpnet.errors import InputError
 
 from . import machine, placement
-from .communication import Row, World, measure_world
+from .communication import SIZES, Row, World, measure_world
 from .rank import run_as_rank
 from .supervisor import supervise
 
@@ -32,9 +32,11 @@ _PREDICTED = tuple(2**k for k in range(1, 11))
 def bench_comm(ranks: int | None, out: Path | None, **options: Any) -> int:
     """Measure the present world, or one of `ranks`, or two; print tables, and write JSON to `out`. The exit code.
 
-    Options: shards, rounds, model_bytes, compute_ms, latency_us, gbit; None is the default.
+    Options: shards, rounds, max_mib, model_bytes, compute_ms, latency_us, gbit; None is the default.
     """
     given = {name: value for name, value in options.items() if value is not None}
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"{out}: cannot be written: there is no folder {out.parent}")
     if placement.is_rank(ranks):
         return run_as_rank(lambda: _measure_here(given, out))
     placement.check_number(ranks)
@@ -84,8 +86,10 @@ def _measure(options: dict[str, Any]) -> World | None:
     shards = options.get("shards", comm.size)
     if shards < comm.size:
         raise InputError(f"bench comm: {comm.size} ranks need at least as many shards, got {shards}")
+    most = options.get("max_mib", SIZES[-1] / 2**20) * 2**20
     world = measure_world(
         comm,
+        sizes=[size for size in SIZES if size <= max(most, SIZES[1])],  # a line needs two points
         shards=shards,
         rounds=options.get("rounds", ROUNDS),
         model_bytes=options.get("model_bytes", MODEL_BYTES),
@@ -175,7 +179,7 @@ def _predictions(world: World, link: Link, options: dict[str, Any]) -> list[dict
         for algorithm in ("ring", "tree"):
             row[algorithm] = predicted_efficiency(compute, nbytes, ranks, link, algorithm=algorithm)
         within = all_reduce_seconds("direct", nbytes, min(ranks, per_host), inside)
-        between = all_reduce_seconds("direct", nbytes, max(1, ranks // per_host), link)
+        between = all_reduce_seconds("direct", nbytes, -(-ranks // per_host), link)
         row["ours"] = compute / (compute + within + between)
         rows.append(row)
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +70,15 @@ class World:
 
 
 def measure_world(
-    comm: Communicator, *, shards: int, rounds: int, model_bytes: int, compute_s: float, sizes: tuple[int, ...] = SIZES
+    comm: Communicator, *, sizes: Sequence[int], shards: int, rounds: int, model_bytes: int, compute_s: float
 ) -> World:
     """Measure; collective. The gradients lie where those of a model do: in memory that the ranks of a host share."""
     rows = [_measure_row(comm, shards, nbytes, rounds) for nbytes in sizes]
     fixed, slope = cost.fit([row.nbytes for row in rows], [row.message for row in rows])
     link = Link(fixed, slope, cost.measure_messages(comm).seconds_per_byte_added)
     step = _measure_step(comm, shards, rounds, model_bytes, compute_s)
-    return World(comm.size, len(comm.hosts), shards, rounds, comm.library(), link, rows, step)
+    library = " ".join(comm.library().partition(",")[0].split())
+    return World(comm.size, len(comm.hosts), shards, rounds, library, link, rows, step)
 
 
 def _measure_row(comm: Communicator, shards: int, nbytes: int, rounds: int) -> Row:
@@ -127,7 +128,7 @@ def our_all_reduce(comm: Communicator, shards: int, nbytes: int, *, shared: bool
 def mpi_all_reduce(nbytes: int) -> Action:
     """A plain MPI_Allreduce of float32 over all ranks."""
     world = load().COMM_WORLD
-    mine, total = np.zeros(nbytes // 4, np.float32), np.empty(nbytes // 4, np.float32)
+    mine, total = np.full(nbytes // 4, 0, np.float32), np.empty(nbytes // 4, np.float32)  # zeros() has no memory yet
     return lambda: world.Allreduce(mine, total)
 
 
