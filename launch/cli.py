@@ -132,7 +132,7 @@ def bench() -> None:
 @click.option("--compute-ms", type=click.FloatRange(min=0, min_open=True), help="A rank's part of it [default: 7.5].")
 @click.option("--latency-us", type=click.FloatRange(min=0), help="Between hosts, to predict [default: as measured].")
 @click.option("--gbit", type=click.FloatRange(min=0, min_open=True), help="The bandwidth there, Gbit/s.")
-@click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="Write all numbers to a file, too.")
+@click.option("--json", "out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the numbers here.")
 def bench_comm(ranks: int | None, out: Path | None, **options: Any) -> int:
     """Messages and all-reduce of this machine beside plain MPI's, and what that means for steps on more ranks."""
     environment.prepare()
