@@ -197,11 +197,10 @@ def test_arrays_may_be_exchanged_and_states_may_grow() -> None:
 def test_buffers_count_as_they_were_at_the_begin_of_the_step() -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     fingerprint = Fingerprint(net)
-    fingerprint.begin()
     before = fingerprint.word()
+    fingerprint.begin()
     net(torch.ones(3, 4))
     assert fingerprint.word() == before
-    fingerprint.begin()
     assert fingerprint.word() != before
 
 

@@ -37,10 +37,12 @@ class Fingerprint:
 
         fingerprint.begin()                   # before forward, which changes buffers
         ...                                   # forward and backward
-        word = fingerprint.word()             # of the state from which these gradients came
+        word = fingerprint.word()             # of the parameters from which these gradients came
 
     The tensors are those that the module has now, and the state that the optimizer has at each call: its tensors, and
-    the numbers in it and in its groups. TypeError for a state that holds anything else.
+    the numbers in it and in its groups. TypeError for a state that holds anything else. The state is read at `begin`,
+    when the optimizer has just left it in the processor's caches: at half the cost, and soon enough, because whatever
+    becomes of it later shows in the parameters before a gradient comes of that.
     """
 
     last = 0
@@ -55,48 +57,49 @@ class Fingerprint:
                 if id(p) not in known:
                     self._parameters.append(Entry(f"param_groups.{number}.params.{place}", "", p))
         self._buffers = [Entry(name, "", b) for name, b in module.named_buffers()]
-        self._buffer_words: np.ndarray | None = None
-        self._of_buffers, self._of_rest, self._of_words = _Words(), _Words(), _Words()
-        self._numbers = np.zeros(0)
-        self._state = _State()
-        self._all = np.zeros(0, np.uint64)
+        self._of_parameters, self._of_state, self._of_words = _Words(), _Words(), _Words()
+        self._state, self._numbers = _State(), np.zeros(0)
+        self._early, self._all = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+        self._begun = False
 
     def begin(self) -> None:
-        """Start a step: the word that follows has the buffers as they are now."""
-        self._buffer_words = self._of_buffers([entry.tensor.array for entry in self._buffers]).copy()
-
-    def word(self) -> int:
-        """The word of the state as it is now, its buffers as they were at `begin`; what `parts` tells belongs to it."""
-        if self._buffer_words is None:
-            self.begin()
-            assert self._buffer_words is not None
+        """Start a step: the word that follows has the buffers and the optimizer's state as they are now."""
         state = self._state = self._collected()
         values = [value for _, value in state.numbers]
         if len(values) != len(self._numbers):
             self._numbers = np.empty(len(values))  # kept: where arrays lie is looked up when they are others
         self._numbers[:] = values
-        rest = self._of_rest([*(entry.tensor.array for entry in state.tensors), self._numbers])
-        if len(self._all) != len(rest) + len(self._buffer_words):
-            self._all = np.empty(len(rest) + len(self._buffer_words), np.uint64)
-        np.concatenate((rest, self._buffer_words), out=self._all)
+        tensors = [entry.tensor.array for entry in (*state.tensors, *self._buffers)]
+        self._early = self._of_state([*tensors, self._numbers])
+        self._begun = True
+
+    def word(self) -> int:
+        """The word of the parameters now, and of the rest as it was at `begin`: now, if this is the second word since.
+
+        What `parts` tells belongs to it.
+        """
+        if not self._begun:
+            self.begin()
+        self._begun = False
+        late = self._of_parameters([entry.tensor.array for entry in self._parameters])
+        if len(self._all) != len(late) + len(self._early):
+            self._all = np.empty(len(late) + len(self._early), np.uint64)
+        np.concatenate((late, self._early), out=self._all)
         self.last = int(self._of_words([self._all])[0])
         return self.last
 
     def parts(self) -> dict[str, int | str]:
         """What the last word was made of: a word for each tensor, by its name, and the numbers in digits."""
-        count = len(self._state.tensors)
-        names = [entry.name for entry in (*self._state.tensors, *self._buffers)]
-        words = [*self._all[:count].tolist(), *self._all[count + 1 :].tolist()]
-        numbers = {name: repr(value) for name, value in self._state.numbers}
-        return {**dict(zip(names, words, strict=True)), **numbers}
+        names = [entry.name for entry in (*self._parameters, *self._state.tensors, *self._buffers)]
+        words = self._all.tolist()[:-1]  # the last one is that of all numbers
+        return {**dict(zip(names, words, strict=True)), **{name: repr(value) for name, value in self._state.numbers}}
 
     def tensors(self) -> list[Entry]:
         """All tensors that are compared, in the order in which every rank has them."""
-        return [*self._collected().tensors, *self._buffers]
+        return [*self._parameters, *self._collected().tensors, *self._buffers]
 
     def _collected(self) -> _State:
         state = _State()
-        state.tensors += self._parameters
         if self._optimizer is None:
             return state
         for owner, _, parameter in self._parameters:

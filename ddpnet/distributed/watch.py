@@ -27,10 +27,10 @@ class Watch:
         else:
             optimizer.step()
 
-    The word belongs to the state from which the gradients came. So a rank that has lost a bit is found before its
+    The word belongs to the parameters from which the gradients came. So a rank that has lost a bit is found before its
     gradient is used, and a healed run has the bits of one that was never disturbed. With `every` above 1 only each
-    such step is watched, and a heal comes too late for the steps before. `optimizer` is None if its state is divided
-    among the ranks. ValueError for another `on_desync` than those of ON_DESYNC, or `every` below 1.
+    such step is watched, and a heal comes too late for the steps before; with 0 none is. `optimizer` is None if its
+    state is divided among the ranks. ValueError for another `on_desync` than those of ON_DESYNC, or `every` below 0.
     """
 
     def __init__(
@@ -38,15 +38,16 @@ class Watch:
     ) -> None:
         if on_desync not in ON_DESYNC:
             raise ValueError(f"on_desync: expected one of {', '.join(ON_DESYNC)}, got {on_desync!r}")
-        if every < 1:
-            raise ValueError(f"every: expected a number of steps of 1 or more, got {every}")
+        if every < 0:
+            raise ValueError(f"every: expected a number of steps, or 0 for never, got {every}")
         self._fingerprint, self._comm = Fingerprint(module, optimizer), comm
         self._on_desync, self._every = on_desync, every
         self._step, self._watched, self._healed = 0, False, -1
 
     def begin(self, step: int) -> None:
         """Start a step."""
-        self._step, self._watched = step, self._comm.size > 1 and step % self._every == 0
+        self._step = step
+        self._watched = self._comm.size > 1 and self._every > 0 and step % self._every == 0
         if self._watched:
             self._fingerprint.begin()
 
