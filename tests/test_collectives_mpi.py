@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 import time
 from pathlib import Path
 
 import pytest
-from test_communicator import mpi
+from ranks import MPIEXEC, Result, run
+
+
+OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+"""What Open MPI needs on machines with few cores, for any user; other MPIs do not look at it."""
+
+
+def mpi(size: int, code: str, tmp_path: Path, timeout: float = 30, **env: str) -> Result:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(code))
+    return run([MPIEXEC, "-n", str(size), sys.executable, script], timeout=timeout, env={**OPEN_MPI, **env})
+
 
 EVERYTHING = """
     import time

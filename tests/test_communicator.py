@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from ranks import MPIEXEC, Result, run
+from ranks import run
+from test_collectives_mpi import mpi
 
 from ddpnet.distributed import Communicator, DistBackendError, host_memory
 from ddpnet.distributed.environment import default_timeout
@@ -163,12 +163,6 @@ def test_memory_of_another_process() -> None:
 
 
 # Real ranks
-
-
-def mpi(size: int, code: str, tmp_path: Path, timeout: float = 30, **env: str) -> Result:
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(code))
-    return run([MPIEXEC, "-n", str(size), sys.executable, script], timeout=timeout, env=env)
 
 
 def test_real_ranks(tmp_path: Path) -> None:

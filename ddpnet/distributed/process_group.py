@@ -205,13 +205,15 @@ def get_backend(group: Group = None) -> str:
 
 
 def get_node_local_rank(fallback_rank: int | None = None) -> int:
-    """The number of this process among those of its host: from LOCAL_RANK, the MPI launcher, or the default group."""
-    for name in _LOCAL_RANKS:
-        if name in os.environ:
-            return int(os.environ[name])
+    """The number of this process among those of its host: from LOCAL_RANK, the default group, or the MPI launcher."""
+    if "LOCAL_RANK" in os.environ:
+        return int(os.environ["LOCAL_RANK"])
     if is_initialized():
         comm = current()
         return next(host.index(comm.rank) for host in comm.hosts if comm.rank in host)
+    for name in _LOCAL_RANKS:
+        if name in os.environ:
+            return int(os.environ[name])
     if fallback_rank is not None:
         return int(fallback_rank)
     raise RuntimeError(
