@@ -19,6 +19,14 @@ MPIEXEC = Path(sys.executable).parent / "mpiexec"
 DDPNET = (sys.executable, "-m", "ddpnet_launch")
 _MARK = "DDPNET_TEST"
 _LAUNCHERS = ("PMI", "HYD", "MPI_LOCAL", "OMPI_", "PRTE", "PMIX", "SLURM_", "DDPNET_", "PYTHONUNBUFFERED")
+_MPIRUN = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+    "OMPI_MCA_btl": "^ofi",  # whose start takes a second
+}
+"""What Open MPI's mpirun needs to start more ranks than cores, and that as root; MPICH's needs nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """A command in a session of its own, as if no launcher had started us; at the end nothing of it runs any more."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
+    if Path(command[0]).name in ("mpirun", "mpiexec"):  # `ddpnet` has to see to it by itself
+        clean |= _MPIRUN
     mark, begun = uuid.uuid4().hex, time.time()
     process = subprocess.Popen(
         [str(word) for word in command],
