@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from ranks import MPIEXEC, Result, run
 
-
 OPEN_MPI = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",

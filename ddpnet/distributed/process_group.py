@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ddpnet.distributed import groups
+from ddpnet.distributed import groups, host_memory
 from ddpnet.distributed.availability import Backend
 from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.environment import launched_world
+from ddpnet.distributed.environment import launched_world, memory_is_shared
 from ddpnet.distributed.groups import Group, GroupMember, ProcessGroup, find, is_initialized, using
 from ddpnet.distributed.memory import fill, on_host
 from ddpnet.distributed.mpi import MPICommunicator
@@ -208,7 +208,7 @@ def get_node_local_rank(fallback_rank: int | None = None) -> int:
     """The number of this process among those of its host: from LOCAL_RANK, the default group, or the MPI launcher."""
     if "LOCAL_RANK" in os.environ:
         return int(os.environ["LOCAL_RANK"])
-    if is_initialized():
+    if is_initialized() and host_memory.AVAILABLE and memory_is_shared():  # else `hosts` are no machines
         comm = current()
         return next(host.index(comm.rank) for host in comm.hosts if comm.rank in host)
     for name in _LOCAL_RANKS:
