@@ -90,18 +90,6 @@ def test_neither_do_the_hosts(hosts: list[list[int]], overlap: bool) -> None:
         assert all(same(result, alone) for result in results)
 
 
-@pytest.mark.parametrize("compression", ["fp16", "bf16"])
-def test_compressed_gradients_have_the_same_bits_wherever_hosts_end(compression: str) -> None:
-    (alone,) = run_threads(1, lambda comm: run(comm, 8, "sgd", compression=compression))
-    for size, hosts in ((2, None), (3, [[0, 1], [2]]), (3, [[0], [1], [2]]), (8, None)):
-        results = run_threads(size, lambda comm: run(comm, 8, "sgd", compression=compression), hosts=hosts)
-        assert all(same(result, alone) for result in results), (size, hosts)
-    plain = run_threads(1, lambda comm: run(comm, 8, "sgd"))[0]
-    assert not same(alone, plain)
-    for name, array in plain[1].items():
-        np.testing.assert_allclose(alone[1][name], array, atol=2e-3)
-
-
 def run_synchronised(comm: Communicator, overlap: bool) -> Any:
     model = nn.SyncBatchNorm.convert_sync_batchnorm(build())
     reducer = Reducer(model, comm, 8, ("loss",), overlap=overlap)
@@ -188,80 +176,9 @@ def test_more_ranks_than_shards_is_refused() -> None:
         run_threads(3, lambda comm: Reducer(nn.Linear(1, 1), comm, 2))
 
 
-# DistributedDataParallel on threads
-
-
 def ddp(comm: Communicator, function: Any) -> Any:
     with using(comm):
         return function(comm)
-
-
-def test_ddp_has_the_gradients_of_the_joined_batch() -> None:
-    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
-    x, y = torch.tensor(RNG.standard_normal((13, 5)), dtype=torch.float32), torch.tensor(RNG.integers(0, 3, 13))
-    nn.functional.cross_entropy(model(x), y).backward()
-
-    def rank(comm: Communicator) -> list[np.ndarray]:
-        torch.manual_seed(comm.rank)  # weights differ until rank 0's are taken
-        copy = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
-        if comm.rank == 0:
-            copy.load_state_dict(model.state_dict())
-        parallel = nn.parallel.DistributedDataParallel(copy)
-        rows = slice(13 * comm.rank // comm.size, 13 * (comm.rank + 1) // comm.size)
-        nn.functional.cross_entropy(parallel(x[rows]), y[rows]).backward()
-        return [p.grad.array.copy() for p in parallel.parameters()]
-
-    for gradients in run_threads(3, lambda comm: ddp(comm, rank)):
-        for gradient, parameter in zip(gradients, model.parameters(), strict=True):
-            expected = parameter.grad.array
-            assert np.abs(gradient - expected).max() <= 1e-6 * np.abs(expected).max()
-
-
-def test_ddp_accumulates_and_no_sync_waits() -> None:
-    x = torch.tensor(RNG.standard_normal((8, 4)), dtype=torch.float32)
-
-    def rank(comm: Communicator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        torch.manual_seed(0)
-        parallel = nn.parallel.DistributedDataParallel(nn.Linear(4, 2))
-        mine = x[4 * comm.rank : 4 * comm.rank + 4]
-        parallel(mine).mean().backward()
-        once = parallel.module.weight.grad.array.copy()
-        parallel(mine).mean().backward()
-        twice = parallel.module.weight.grad.array.copy()
-        parallel.zero_grad()
-        with parallel.no_sync():
-            parallel(mine).mean().backward()
-        parallel(mine).mean().backward()
-        return once, twice, parallel.module.weight.grad.array.copy()
-
-    results = run_threads(2, lambda comm: ddp(comm, rank))
-    for once, twice, late in results:
-        np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
-        np.testing.assert_allclose(late, twice, rtol=1e-6)
-        np.testing.assert_array_equal(once, results[0][0])
-
-
-def test_ddp_averages_batch_norm_statistics() -> None:
-    x = torch.tensor(RNG.standard_normal((12, 3)), dtype=torch.float32)
-
-    def rank(comm: Communicator) -> list[bytes]:
-        parallel = nn.parallel.DistributedDataParallel(nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)))
-        for _ in range(3):
-            parallel(x[6 * comm.rank : 6 * comm.rank + 6]).sum().backward()
-        return [b.array.tobytes() for b in parallel.buffers()]
-
-    first, second = run_threads(2, lambda comm: ddp(comm, rank))
-    assert first == second
-
-
-def test_ddp_dropout_differs_between_ranks() -> None:
-    def rank(comm: Communicator) -> bytes:
-        torch.manual_seed(0)
-        parallel = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(64, 64), nn.Dropout(0.5)))
-        return (parallel(torch.ones(1, 64)).array == 0).tobytes()
-
-    first, second = run_threads(2, lambda comm: ddp(comm, rank))
-    assert first != second
 
 
 # Collectives on threads
@@ -313,34 +230,3 @@ def test_world_of_one() -> None:
     with pytest.raises(ValueError, match="Invalid backend"):
         distributed.init_process_group("smoke-signals")
     assert not distributed.is_initialized()
-
-
-def test_ddp_goes_on_after_a_backward_that_raised() -> None:
-    def rank(comm: Communicator) -> np.ndarray:
-        torch.manual_seed(0)
-        parallel = nn.parallel.DistributedDataParallel(nn.Linear(2, 1))
-
-        def fail(gradient: torch.Tensor) -> None:
-            raise KeyError("hook")
-
-        handle = parallel.module.bias.register_hook(fail)
-        with pytest.raises(KeyError, match="hook"):
-            parallel(torch.ones(1, 2)).sum().backward()
-        handle.remove()
-        parallel.zero_grad()
-        parallel(torch.full((1, 2), float(comm.rank))).sum().backward()
-        return parallel.module.weight.grad.array.copy()
-
-    for gradient in run_threads(2, lambda comm: ddp(comm, rank)):
-        np.testing.assert_array_equal(gradient, [[0.5, 0.5]])
-
-
-def test_ddp_buffers_that_were_loaded_later_stay_exact() -> None:
-    def rank(comm: Communicator) -> float:
-        net = nn.Sequential(nn.BatchNorm1d(1, momentum=0.0), nn.Linear(1, 1))
-        parallel = nn.parallel.DistributedDataParallel(net)
-        net[0].running_mean.fill_(0.7)
-        parallel(torch.ones(3 + comm.rank, 1)).sum().backward()
-        return net[0].running_mean.item()
-
-    assert run_threads(2, lambda comm: ddp(comm, rank)) == [torch.tensor(0.7).item()] * 2

@@ -23,7 +23,27 @@ class Narrow:
 
     def round(self, array: Any) -> None:
         """Round float32 numbers, in place, to the nearest that the dtype has; beyond its range they are infinite."""
-        array[...] = array.astype(self.dtype)
+        if isinstance(array, np.ndarray) and array.flags.c_contiguous:
+            _kernel("round_to", self)(array.reshape(-1).view(np.uint32))
+        else:
+            with np.errstate(all="ignore"):
+                array[...] = array.astype(self.dtype)
+
+    def pack(self, array: np.ndarray) -> np.ndarray:
+        """Numbers that the dtype has, float32 (n,), in two bytes each: uint16 (n,)."""
+        packed = np.empty(array.size, np.uint16)
+        _kernel("pack", self)(array.view(np.uint32), packed)
+        return packed
+
+    def unpack(self, packed: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out`, float32 (n,), with what was packed."""
+        _kernel("unpack", self)(packed, out.view(np.uint32))
+
+
+def _kernel(what: str, narrow: Narrow) -> Any:
+    from ddpnet.kernels.cpu import rounding  # compiled where gradients are compressed, only there
+
+    return getattr(rounding, f"{what}_{narrow.dtype.name}")
 
 
 @dataclass(frozen=True)

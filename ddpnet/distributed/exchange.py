@@ -138,20 +138,20 @@ class AllReduce:
             ahead, behind = (here + distance) % count, (here - distance) % count
             sends: list[Message] = []
             receives: list[Message] = []
-            widened: list[tuple[np.ndarray, np.ndarray]] = []
+            widened: list[tuple[Narrow, np.ndarray, np.ndarray]] = []
             for narrow, out, into in messages:
                 leaving = [message for message in out if self._host_of[message[0]] == ahead]
                 coming = [message for message in into if self._host_of[message[0]] == behind]
                 if narrow is not None:
-                    leaving = [(peer, array.astype(narrow.dtype)) for peer, array in leaving]
-                    small = [(peer, np.empty(array.size, narrow.dtype)) for peer, array in coming]
-                    widened += [(array, came) for (_, array), (_, came) in zip(coming, small, strict=True)]
+                    leaving = [(peer, narrow.pack(array)) for peer, array in leaving]
+                    small = [(peer, np.empty(array.size, np.uint16)) for peer, array in coming]
+                    widened += [(narrow, came, array) for (_, array), (_, came) in zip(coming, small, strict=True)]
                     coming = small
                 sends += leaving
                 receives += coming
             self.comm.exchange(sends, receives, what)
-            for array, came in widened:
-                array[...] = came
+            for kind, came, array in widened:
+                kind.unpack(came, array)
 
     def _known(self, ranks: list[int]) -> list[Span]:
         """The nodes that some ranks can make together, as large as can be, from left to right."""

@@ -6,9 +6,8 @@ of metrics, and the words that ranks show each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -17,9 +16,10 @@ from ddpnet.backend import Array
 from ddpnet.distributed import cost
 from ddpnet.distributed.buckets import Slot, module_of
 from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.compression import NARROW
+from ddpnet.distributed.compression import Compression, Narrow, PowerSGD, compression_of
 from ddpnet.distributed.contents import Contents
 from ddpnet.distributed.lockstep import Lockstep, current_shard, needs_lockstep
+from ddpnet.distributed.low_rank import LowRank
 from ddpnet.distributed.overlap import Overlap
 from ddpnet.distributed.process_group import current
 from ddpnet.distributed.tree import share
@@ -36,8 +36,10 @@ _UNBOUNDED = 2**62
 class _Shard:
     """A shard that is being computed."""
 
-    def __init__(self, number: int, samples: int, weight: float, names: Sequence[str], parameters: int) -> None:
-        self.number, self.samples, self.weight = number, samples, weight
+    def __init__(
+        self, number: int, samples: int, weight: float, part: float, names: Sequence[str], parameters: int
+    ) -> None:
+        self.number, self.samples, self.weight, self.part = number, samples, weight, part
         self.absent = False
         self.counts = dict.fromkeys(names, 0.0) | {"samples": float(samples)}
         self.used = [0] * parameters
@@ -63,11 +65,14 @@ class Reducer:
     The first step shows in which order gradients come, and how fast the ranks can exchange: buckets of `bucket_bytes`,
     if None of the size that suits the measured latency and bandwidth, are filled in that order. `overlap` exchanges
     them while the last shard's backward goes on; None lets the next steps decide which is faster. Neither, nor whether
-    ranks of one host use `shared_memory`, changes a bit; `compression` ("fp16", "bf16") does, the same way everywhere.
+    ranks of one host use `shared_memory`, changes a bit; `compression` ("fp16", "bf16", "powersgd" and what
+    `compression_of` takes) does, the same way everywhere.
     With `gradients_as_views` the `.grad`s lie in the buckets, and change with the next step. Parameters and buffers
     whose names are `ignored` belong to each rank alone, and so do all buffers unless `average_buffers`.
     """
 
+    undoable = False
+    """Whether steps can be undone with PowerSGD too, for which a copy of what it holds is kept."""
     exchange_bucket: Exchange | None = None
     """What is called in place of our own exchange of gradients; they are then not weighted, and buckets not divided."""
 
@@ -82,7 +87,7 @@ class Reducer:
         *,
         overlap: bool | None = None,
         shared_memory: bool = True,
-        compression: str | None = None,
+        compression: Compression | None = None,
         ignored: Sequence[str] = (),
         average_buffers: bool = True,
     ) -> None:
@@ -94,8 +99,9 @@ class Reducer:
                 "the bits depend, or start fewer ranks"
             )
         self._bucket_bytes, self._as_views, self._shared_memory = bucket_bytes, gradients_as_views, shared_memory
-        self._narrow = None if compression is None else NARROW[compression]
-        self._parameters = [p for name, p in module.named_parameters() if p.requires_grad and name not in ignored]
+        named = {n: p for n, p in module.named_parameters() if p.requires_grad and n not in ignored}
+        self._parameters = list(named.values())
+        self._compress(compression_of(compression), named)
         self._buffers = [b for name, b in module.named_buffers() if average_buffers and name not in ignored]
         self.used = [0] * len(self._parameters)
         """In how many shards of the last step each parameter had a gradient."""
@@ -123,6 +129,9 @@ class Reducer:
 
     def _place(self, order: Sequence[int], bucket_bytes: int, shared_memory: bool) -> None:
         """Lay out the buckets."""
+        self._placed = order, bucket_bytes, shared_memory
+        low_rank = self._low_rank
+        self._as_products = low_rank is not None and self.step >= low_rank.start_step
         self._contents = Contents(
             self._own_comm,
             self.shard_count,
@@ -133,8 +142,14 @@ class Reducer:
             bucket_bytes,
             shared_memory=shared_memory,
             narrow=self._narrow,
+            low_rank=low_rank if self._as_products else None,
         )
         self._buckets = self._contents.buckets
+
+    def _compress(self, wanted: Narrow | PowerSGD | None, parameters: Mapping[str, Tensor]) -> None:
+        self._narrow = wanted if isinstance(wanted, Narrow) else None
+        shards = range(*share(self.shard_count, self.comm.size, self.comm.rank))
+        self._low_rank = LowRank(wanted, parameters, shards) if isinstance(wanted, PowerSGD) else None
 
     def _settle(self) -> None:
         """After the first step: buckets in the order in which rank 0's gradients came, of a measured size."""
@@ -209,6 +224,10 @@ class Reducer:
                 "fewer shards"
             )
         self._samples = samples
+        if self._low_rank is not None and self._as_products != (self.step >= self._low_rank.start_step):
+            self._place(*self._placed)
+        if self._low_rank is not None and self.undoable:
+            self._low_rank.remember()
         self.remember_buffers()
         self.restart()
 
@@ -254,15 +273,15 @@ class Reducer:
             if missing:
                 self._finish(bucket, shard.number)
         for slot in contents.floats:
-            self._put(slot, shard.number, slot.tensor.array - self._before[slot], shard.samples)
+            contents.put(slot, shard.number, slot.tensor.array - self._before[slot], shard.samples)
         for slot in contents.integers:
             change = slot.tensor.array.astype(np.int64) - self._before[slot]
-            self._put(slot, shard.number, change if shard.number == 0 else 0)
-        self._put(contents.used, shard.number, xp.asarray(shard.used))
-        self._put(contents.words, shard.number, 0)
-        self._put(contents.metrics, shard.number, xp.asarray(list(shard.counts.values())))
-        for bucket in range(len(contents.gradient_buckets), self._buckets.count):
-            self._buckets.finish(bucket, shard.number)
+            contents.put(slot, shard.number, change if shard.number == 0 else 0)
+        contents.put(contents.used, shard.number, xp.asarray(shard.used))
+        contents.put(contents.words, shard.number, 0)
+        contents.put(contents.metrics, shard.number, xp.asarray(list(shard.counts.values())))
+        for bucket in contents.first_buckets[len(contents.gradient_buckets) :]:
+            contents.finish(bucket, shard.number)
         self._shard = None
 
     def skip(self, number: int) -> None:
@@ -288,16 +307,24 @@ class Reducer:
         return self._buckets.arrays[number][0], members, number == len(self._contents.gradient_buckets) - 1
 
     def undo(self) -> None:
-        """Forget the step that was reduced last, so that it can be computed again: buffers are as it began."""
+        """Forget the step that was reduced last, so that it can be computed again: buffers are as it began.
+
+        RuntimeError with PowerSGD, unless the step began with `undoable` set.
+        """
+        if self._low_rank is not None:
+            if not self.undoable:
+                raise RuntimeError('Reducer: to undo a step with "powersgd" set reducer.undoable = True before it')
+            self._low_rank.recall()
         self.step -= 1
         self._clear()
 
     def _new_shard(self, number: int, samples: int) -> _Shard:
         whole = samples * self.shard_count if self._samples is None else self._samples
-        weight = float(samples) if self._narrow is None else samples / whole
+        part = samples / whole if whole else 0.0
+        weight = float(samples) if self._narrow is None else part
         if self.exchange_bucket is not None:
             weight = 1.0
-        return _Shard(number, samples, weight, self._names, len(self._parameters))
+        return _Shard(number, samples, weight, part, self._names, len(self._parameters))
 
     def _clear(self) -> None:
         for parameter in self._parameters:
@@ -348,17 +375,14 @@ class Reducer:
         if self._fresh:
             slot.tensor.grad = None
         if gradient is None or shard.absent:
-            self._put(slot, shard.number, 0)
+            self._contents.put_gradient(index, shard.number, None, 0.0, 0.0)
         else:
             shard.used[index] = int(self._fresh or self._got[index])
-            self._put(slot, shard.number, gradient.array, shard.weight)
-
-    def _put(self, slot: Slot, number: int, values: Any, weight: float | None = None) -> None:
-        self._buckets.put(slot, self._contents.views[slot], number, values, weight)
+            self._contents.put_gradient(index, shard.number, gradient.array, shard.weight, shard.part)
 
     def _finish(self, bucket: int, number: int) -> None:
         """A bucket has all gradients of a shard; after the last one it is exchanged, in the same order everywhere."""
-        self._buckets.finish(bucket, number)
+        self._contents.finish(bucket, number)
         if self._early and number == self._buckets.shards[-1]:
             self._full[bucket] = True
             while self._sent < len(self._full) and self._full[self._sent]:
@@ -387,7 +411,8 @@ class Reducer:
             self._sent = len(self._full)
             for wait in self._running:
                 wait()
-        self._exchange(range(self._sent, self._buckets.count))
+        self._exchange(contents.first_buckets[self._sent :])
+        contents.multiply(self._exchange)
         sums = dict(zip(self._names, metrics.tolist(), strict=True))
         self.words = words.view(np.uint64).copy()
         self._hand_out(None if self._samples is not None else sums["samples"])
@@ -400,18 +425,20 @@ class Reducer:
         return sums
 
     def _exchange(self, buckets: Sequence[int], computing: bool = False) -> None:
-        gradients, divided = self._contents.gradient_buckets, self._contents.divided
-        exempt = gradients if self._narrow is not None or self.exchange_bucket is not None else ()
-        divisors = [self._samples if b in divided and b not in exempt else None for b in buckets]
+        divided = self._divided()
+        divisors = [self._samples if bucket in divided else None for bucket in buckets]
         self._buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
+
+    def _divided(self) -> list[int]:
+        """The buckets whose sums become means: gradients, unless they are weighted so already, and buffers."""
+        sums = self._narrow is None and self.exchange_bucket is None
+        return [b for b in self._contents.divided if sums or b not in self._contents.gradient_buckets]
 
     def _hand_out(self, samples: float | None) -> None:
         """From the buckets to where users look for them; sums over `samples` become means if they are not yet."""
         contents = self._contents
-        exempt = contents.gradient_buckets if self._narrow is not None or self.exchange_bucket is not None else ()
-        for bucket in contents.divided if samples is not None else ():
-            if bucket not in exempt:
-                self._buckets.arrays[bucket][0] /= samples
+        for bucket in self._divided() if samples is not None else ():
+            self._buckets.arrays[bucket][0] /= samples
         self.used = contents.total(contents.used).tolist()
         self._got = [False] * len(self._got)
         for slot, used in zip(contents.gradients, self.used, strict=True):
@@ -426,3 +453,20 @@ class Reducer:
             changed = self._before[slot] + contents.total(slot)
             slot.tensor.array[...] = changed.astype(slot.tensor.array.dtype)
             slot.tensor.changed()
+
+    # What PowerSGD holds
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """On rank 0 the arrays that the next step needs beside the model, by name; all ranks make the call.
+
+        They are the same for any number of ranks, and none without PowerSGD.
+        """
+        if self._low_rank is None:
+            return {}
+        ranks = [range(*share(self.shard_count, self.comm.size, rank)) for rank in range(self.comm.size)]
+        return self._low_rank.state_dict(self._own_comm, ranks)
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take what `state_dict` gave, on every rank, all of it; ValueError if something is missing."""
+        if self._low_rank is not None:
+            self._low_rank.load_state_dict(state)
