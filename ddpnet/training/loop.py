@@ -196,11 +196,9 @@ class _Run:
             raise ValueError("train: expected settings with an output folder, as preflight gives them")
         with span("checkpoint"):
             optimizer = optimizer_arrays(self.optimizer)
-            if self.comm.rank == 0:
-                self._write(out, optimizer)
-        return out
+            return self._write(out, optimizer) if self.comm.rank == 0 else out
 
-    def _write(self, out: Path, optimizer: dict[str, Any]) -> None:
+    def _write(self, out: Path, optimizer: dict[str, Any]) -> Path:
         path = checkpoint.save(
             out,
             model=arrays(self.model),
@@ -213,6 +211,7 @@ class _Run:
         if self.settings.keep is not None:
             checkpoint.prune(out, self.settings.keep)
         self.report.checkpoint(path)
+        return path
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         load_model(self.model, saved)
