@@ -37,12 +37,15 @@ class Matrix:
         """M_s while a step is computed, else what is left of it, by shard."""
         self.q = self._first_q()
         self.product = xp.zeros((self.rows, self.columns), np.float32)
+        """The gradient, from the end of a step to the next one, which works in this memory, too."""
+        self._back: dict[int, Array] = {}
         self._p: Array = None
         self._before: tuple[dict[int, Array], np.ndarray] = {}, self.q
 
     def add(self, shard: int, gradient: Array, weight: float) -> None:
         """Take the gradient of a shard."""
-        self.held[shard] += gradient.reshape(self.rows, self.columns) * np.float32(weight)
+        np.multiply(gradient.reshape(self.rows, self.columns), np.float32(weight), out=self.product)
+        self.held[shard] += self.product
 
     def project(self, shard: int) -> Array:
         """M_s Q, (rows, rank)."""
@@ -56,7 +59,8 @@ class Matrix:
     def project_back(self, shard: int) -> Array:
         """M_s^T P, (columns, rank)."""
         with np.errstate(all="ignore"):
-            return self.held[shard].T @ self._p
+            self._back[shard] = self.held[shard].T @ self._p
+        return self._back[shard]
 
     def take_q(self, q: np.ndarray) -> None:
         """The sum of the projections back is there: make the product, and keep what it leaves of each shard."""
@@ -66,9 +70,9 @@ class Matrix:
                 rest[...] = 0
             self.q = self._first_q()
             return
-        self._xp.matmul(self._p, self._xp.asarray(q).T, out=self.product)
         for shard, rest in self.held.items():
-            rest -= self._p @ self.project_back(shard).T
+            rest -= self._xp.matmul(self._p, self._back[shard].T, out=self.product)
+        self._xp.matmul(self._p, self._xp.asarray(q).T, out=self.product)
         self.q = orthonormal(q, self._first_q())
 
     def remember(self) -> None:
