@@ -40,23 +40,31 @@ class Layout:
         bucket_bytes: int,
         dtype: np.dtype[Any] | None = None,
         narrow: Narrow | None = None,
+        least_bytes: int | None = None,
     ) -> list[Slot]:
         """Slots for tensors, in new buckets of their own dtypes or of one for all.
 
-        A tensor of more than `bucket_bytes` has a bucket of its own. `narrow` is how float32 numbers are sent.
+        A tensor of more than `bucket_bytes` has a bucket of its own. With `least_bytes`, which no bucket needs to fall
+        short of, a bucket takes at most half of what is left: the last ones, which no computing hides, are small.
+        `narrow` is how float32 numbers are sent.
         """
         slots = []
         opened: dict[np.dtype[Any], int] = {}
+        left = sum(tensor.array.size * (dtype or tensor.array.dtype).itemsize for tensor in tensors)
+        most = bucket_bytes
         for tensor in tensors:
             kind = dtype or tensor.array.dtype
             bucket = opened.get(kind)
-            if bucket is None or (self.sizes[bucket] + tensor.array.size) * kind.itemsize > bucket_bytes:
+            if bucket is None or (self.sizes[bucket] + tensor.array.size) * kind.itemsize > most:
+                if least_bytes is not None:
+                    most = min(bucket_bytes, max(least_bytes, left // 2))
                 bucket = opened[kind] = len(self.sizes)
                 self.sizes.append(0)
                 self.dtypes.append(kind)
                 self.narrow.append(narrow if kind == np.float32 else None)
             start = self.sizes[bucket]
             self.sizes[bucket] += tensor.array.size
+            left -= tensor.array.size * kind.itemsize
             slots.append(Slot(tensor, bucket, slice(start, self.sizes[bucket])))
         return slots
 

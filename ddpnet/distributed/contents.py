@@ -36,6 +36,7 @@ class Contents:
         buffers: Sequence[Tensor],
         metrics: int,
         bucket_bytes: int,
+        least_bytes: int | None = None,
         *,
         shared_memory: bool,
         narrow: Narrow | None,
@@ -44,7 +45,9 @@ class Contents:
         layout, whole = Layout(), np.dtype(np.int64)
         self._matrices = {} if low_rank is None else low_rank.matrices
         plain = [index for index in order if index not in self._matrices]
-        placed = layout.place([parameters[index] for index in plain], bucket_bytes, narrow=narrow)
+        placed = layout.place(
+            [parameters[index] for index in plain], bucket_bytes, narrow=narrow, least_bytes=least_bytes
+        )
         self._p_bucket = len(layout.sizes)
         self._p = self._factors(layout, [(matrix.rows, matrix.rank) for matrix in self._matrices.values()])
         self.gradient_buckets = range(len(layout.sizes))

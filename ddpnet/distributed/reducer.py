@@ -21,7 +21,8 @@ from ddpnet.distributed.contents import Contents
 from ddpnet.distributed.lockstep import Lockstep, current_shard, needs_lockstep
 from ddpnet.distributed.low_rank import LowRank
 from ddpnet.distributed.overlap import Overlap
-from ddpnet.distributed.process_group import current
+from ddpnet.distributed.plan import Plan, agree
+from ddpnet.distributed.process_group import broadcast_state, current
 from ddpnet.distributed.tree import share
 from ddpnet.nn.module import Module
 from ddpnet.spans import span
@@ -67,8 +68,10 @@ class Reducer:
     them while the last shard's backward goes on; None lets the next steps decide which is faster. Neither, nor whether
     ranks of one host use `shared_memory`, changes a bit; `compression` ("fp16", "bf16", "powersgd" and what
     `compression_of` takes) does, the same way everywhere.
-    With `gradients_as_views` the `.grad`s lie in the buckets, and change with the next step. Parameters and buffers
-    whose names are `ignored` belong to each rank alone, and so do all buffers unless `average_buffers`.
+
+    With `init_sync` the ranks compare what they are about to do, PlanError if that differs, and start from rank 0's
+    weights. With `gradients_as_views` the `.grad`s lie in the buckets, and change with the next step. Parameters and
+    buffers whose names are `ignored` belong to each rank alone, and so do all buffers unless `average_buffers`.
     """
 
     undoable = False
@@ -90,6 +93,7 @@ class Reducer:
         compression: Compression | None = None,
         ignored: Sequence[str] = (),
         average_buffers: bool = True,
+        init_sync: bool = True,
     ) -> None:
         self.comm = current() if comm is None else comm
         self.shard_count, self.step = self.comm.size if shards is None else shards, 0
@@ -98,6 +102,10 @@ class Reducer:
                 f"{self.comm.size} ranks need at least as many shards, got shards={shards}: give more shards, on which "
                 "the bits depend, or start fewer ranks"
             )
+        if init_sync and self.comm.size > 1:
+            facts = {"shards": self.shard_count, "compression": str(compression), "metrics": ", ".join(metrics)}
+            agree(Plan.of(module, reducer=facts), self.comm)
+            broadcast_state(module, self.comm)
         self._bucket_bytes, self._as_views, self._shared_memory = bucket_bytes, gradients_as_views, shared_memory
         named = {n: p for n, p in module.named_parameters() if p.requires_grad and n not in ignored}
         self._parameters = list(named.values())
@@ -118,7 +126,7 @@ class Reducer:
         self.words = np.zeros(self.comm.size, np.uint64)
         """What each rank passed to `reduce` last."""
         # Backward reaches the last parameters first; which it does reach, and when, the first step will show.
-        self._place(range(len(self._parameters))[::-1], _UNBOUNDED, shared_memory=False)
+        self._place(range(len(self._parameters))[::-1], _UNBOUNDED, None, shared_memory=False)
         for index, parameter in enumerate(self._parameters):
             parameter.register_post_accumulate_grad_hook(partial(self._take, index))
 
@@ -127,9 +135,9 @@ class Reducer:
         """Whether buckets are exchanged during backward; None while that is measured."""
         return self._overlap.decided
 
-    def _place(self, order: Sequence[int], bucket_bytes: int, shared_memory: bool) -> None:
+    def _place(self, order: Sequence[int], bucket_bytes: int, least_bytes: int | None, shared_memory: bool) -> None:
         """Lay out the buckets."""
-        self._placed = order, bucket_bytes, shared_memory
+        self._placed = order, bucket_bytes, least_bytes, shared_memory
         low_rank = self._low_rank
         self._as_products = low_rank is not None and self.step >= low_rank.start_step
         self._contents = Contents(
@@ -140,6 +148,7 @@ class Reducer:
             self._buffers,
             len(self._names),
             bucket_bytes,
+            least_bytes,
             shared_memory=shared_memory,
             narrow=self._narrow,
             low_rank=low_rank if self._as_products else None,
@@ -157,14 +166,12 @@ class Reducer:
         unseen = [index for index in reversed(range(len(self._parameters))) if index not in seen]
         order = np.array([*seen, *unseen], np.int64)
         self._own_comm.broadcast(order, 0)
-        self._place(order.tolist(), self._measured_size(), self._shared_memory)
+        size, least = self._bucket_bytes, None
+        if size is None and self.comm.size > 1:
+            total, least = sum(parameter.array.nbytes for parameter in self._parameters), cost.MIN_BUCKET_BYTES
+            size = cost.ideal_bucket_bytes(total, self.comm.size, cost.measure(self._own_comm))
+        self._place(order.tolist(), size or _UNBOUNDED, least, self._shared_memory)
         self._settled = True
-
-    def _measured_size(self) -> int:
-        if self._bucket_bytes is not None or self.comm.size == 1:
-            return self._bucket_bytes or _UNBOUNDED
-        total = sum(parameter.array.nbytes for parameter in self._parameters)
-        return cost.ideal_bucket_bytes(total, self.comm.size, cost.measure(self.comm))
 
     # The shards of a step
 

@@ -81,8 +81,11 @@ class _Run:
             None if settings.bucket_mb is None else max(1, round(settings.bucket_mb * 2**20)),
             overlap={"auto": None, "on": True, "off": False}[settings.overlap],
             compression=settings.compress,
+            init_sync=False,
         )
         reducer.step = self.step
+        if saved is not None:
+            reducer.load_state_dict(saved.optimizer.get("compression", {}))
         return reducer
 
     def go(self, heard: list[Signals]) -> Signals | None:
@@ -196,6 +199,9 @@ class _Run:
             raise ValueError("train: expected settings with an output folder, as preflight gives them")
         with span("checkpoint"):
             optimizer = optimizer_arrays(self.optimizer)
+            compression = self.reducer.state_dict()
+            if compression:
+                optimizer["compression"] = compression
             return self._write(out, optimizer) if self.comm.rank == 0 else out
 
     def _write(self, out: Path, optimizer: dict[str, Any]) -> Path:

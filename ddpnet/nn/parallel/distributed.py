@@ -102,7 +102,7 @@ class DistributedDataParallel(Module, Joinable):
         self._reducer: Reducer | None = None
         if self._comm.size > 1:
             if init_sync:
-                agree(Plan.of(module, script=False), self._comm)
+                agree(Plan.of(module), self._comm)
                 self._take_from(0, starts_alike)
             self._start_reducer()
 
@@ -118,6 +118,7 @@ class DistributedDataParallel(Module, Joinable):
             self.gradient_as_bucket_view,
             ignored=self.parameters_to_ignore,
             average_buffers=self.forward_sync_buffers,
+            init_sync=False,
         )
 
     # Forward and backward
