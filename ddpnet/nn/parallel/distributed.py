@@ -118,7 +118,6 @@ class DistributedDataParallel(Module, Joinable):
             self.gradient_as_bucket_view,
             ignored=self.parameters_to_ignore,
             average_buffers=self.forward_sync_buffers,
-            init_sync=False,  # it is done, as the arguments here say
             init_sync=False,
         )
 
