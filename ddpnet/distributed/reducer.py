@@ -169,7 +169,8 @@ class Reducer:
         size, least = self._bucket_bytes, None
         if size is None and self.comm.size > 1:
             total, least = sum(parameter.array.nbytes for parameter in self._parameters), cost.MIN_BUCKET_BYTES
-            size = cost.ideal_bucket_bytes(total, self.comm.size, cost.measure(self._own_comm))
+            partners = len(self.comm.hosts) if len(self.comm.hosts) > 1 else self.comm.size
+            size = cost.ideal_bucket_bytes(total, partners, cost.measure(self._own_comm))
         self._place(order.tolist(), size or _UNBOUNDED, least, self._shared_memory)
         self._settled = True
 
@@ -188,7 +189,8 @@ class Reducer:
         self.begin(samples)
         for number in self._buckets.shards:
             rows = slice(*share(samples, self.shard_count, number))
-            self.open(number, rows.stop - rows.start)
+            with span("exchange"):
+                self.open(number, rows.stop - rows.start)
             with random.default_generator().at(step=self.step, shard=number):
                 yield rows
             with span("exchange"):

@@ -152,6 +152,7 @@ class _Run:
             with span("backward"):
                 loss.backward()
                 self.reducer.count(loss=loss.item() * len(labels), correct=int(hits(output, labels).sum()))
+                del loss, output  # the graph is freed here, not later
 
         self.reducer.run(len(batch), compute)
         with span("exchange"):
