@@ -30,8 +30,6 @@ from ddpnet.training.settings import Settings
 from ddpnet.training.stop import SIGNALS, stop_signals
 from ddpnet.utils.data import Batches
 
-_NEVER = 2**62
-
 
 def train(settings: Settings, comm: Communicator, report: Report) -> Signals | None:
     """Train on all ranks of `comm` from the settings that `preflight` gave; rank 0 reports and saves.
@@ -62,13 +60,13 @@ class _Run:
         saved = checkpoint.load(settings.resume) if settings.resume is not None else None
         if saved is not None:
             self._restore(saved)
-        facts = {"settings": settings.defining(), "steps": self.total, "environment": self.fingerprint}
-        agree(Plan.of(self.model, self.optimizer, script=False, **facts, start=self.step), comm)
+        facts = {"settings": settings.defining(), "steps": self.total, "start": self.step}
+        agree(Plan.of(self.model, self.optimizer, script=False, **facts), comm)
         broadcast_state(self.model, comm)
         self.reducer = self._reducer(saved)
         # ZeRO cuts the optimizer's state over the ranks: there is nothing to compare.
-        watched, every = None if settings.zero else self.optimizer, settings.fingerprint_every or _NEVER
-        self.watch = Watch(self.model, watched, comm, settings.on_desync, every)
+        watched = None if settings.zero else self.optimizer
+        self.watch = Watch(self.model, watched, comm, settings.on_desync, settings.fingerprint_every)
         self._tested: tuple[int, Evaluation] | None = None
 
     def _reducer(self, saved: checkpoint.Checkpoint | None) -> Reducer:
