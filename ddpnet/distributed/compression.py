@@ -54,7 +54,7 @@ class PowerSGD:
     `min_compression_rate`. ValueError for numbers that make no sense.
     """
 
-    rank: int = 4
+    rank: int = 2
     start_step: int = 10
     min_compression_rate: float = 2.0
 

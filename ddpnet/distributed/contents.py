@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,19 @@ class Contents:
             self.put(self.gradients[index], shard, 0 if values is None else values, None if values is None else weight)
         elif values is not None:
             matrix.add(shard, values, part)
+
+    def put_changes(self, before: Mapping[Slot, Array], shard: int, samples: int) -> None:
+        """Take how a shard has changed the buffers, from what they were: of integers only shard 0's changes count."""
+        for slot in self.floats:
+            self.put(slot, shard, slot.tensor.array - before[slot], samples)
+        for slot in self.integers:
+            self.put(slot, shard, slot.tensor.array.astype(np.int64) - before[slot] if shard == 0 else 0)
+
+    def change(self, before: Mapping[Slot, Array]) -> None:
+        """Set the buffers, from what they were and the changes of all shards."""
+        for slot in self.state:
+            slot.tensor.array[...] = (before[slot] + self.total(slot)).astype(slot.tensor.array.dtype)
+            slot.tensor.changed()
 
     def finish(self, bucket: int, shard: int) -> None:
         """All values of a shard are there for a bucket."""

@@ -13,13 +13,13 @@ import numpy as np
 
 from ddpnet import random
 from ddpnet.backend import Array
-from ddpnet.distributed import cost
-from ddpnet.distributed.buckets import Slot, module_of
+from ddpnet.distributed.arrangement import Arrangement
+from ddpnet.distributed.buckets import module_of
 from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.compression import Compression, Narrow, PowerSGD, compression_of
+from ddpnet.distributed.compression import Compression
 from ddpnet.distributed.contents import Contents
+from ddpnet.distributed.filling import Filling, Shard
 from ddpnet.distributed.lockstep import Lockstep, current_shard, needs_lockstep
-from ddpnet.distributed.low_rank import LowRank
 from ddpnet.distributed.overlap import Overlap
 from ddpnet.distributed.plan import Plan, agree
 from ddpnet.distributed.process_group import broadcast_state, current
@@ -30,22 +30,6 @@ from ddpnet.tensor import Tensor
 
 Exchange = Callable[[int], Callable[[], None]]
 """Starts to exchange a bucket, by its number; the result waits for the end."""
-
-_UNBOUNDED = 2**62
-
-
-class _Shard:
-    """A shard that is being computed."""
-
-    def __init__(
-        self, number: int, samples: int, weight: float, part: float, names: Sequence[str], parameters: int
-    ) -> None:
-        self.number, self.samples, self.weight, self.part = number, samples, weight, part
-        self.absent = False
-        self.counts = dict.fromkeys(names, 0.0) | {"samples": float(samples)}
-        self.used = [0] * parameters
-        self.parked: dict[int, Tensor] = {}
-        """Gradients by parameter, where shards are computed side by side."""
 
 
 class Reducer:
@@ -106,73 +90,37 @@ class Reducer:
             facts = {"shards": self.shard_count, "compression": str(compression), "metrics": ", ".join(metrics)}
             agree(Plan.of(module, reducer=facts), self.comm)
             broadcast_state(module, self.comm)
-        self._bucket_bytes, self._as_views, self._shared_memory = bucket_bytes, gradients_as_views, shared_memory
         named = {n: p for n, p in module.named_parameters() if p.requires_grad and n not in ignored}
-        self._parameters = list(named.values())
-        self._compress(compression_of(compression), named)
-        self._buffers = [b for name, b in module.named_buffers() if average_buffers and name not in ignored]
-        self.used = [0] * len(self._parameters)
-        """In how many shards of the last step each parameter had a gradient."""
-        self._got = [False] * len(self._parameters)
-        self._running: list[Callable[[], None]] = []
-        # Messages of ours never meet those of the program, which may send some while our thread exchanges a bucket.
-        self._own_comm = self.comm.duplicate() if self.comm.size > 1 else self.comm
+        self._parameters, self._as_views = list(named.values()), gradients_as_views
         self._names = ("samples", *metrics, "several", "seconds")
+        # Messages of ours never meet those of the program, which may send some while our thread exchanges a bucket.
+        self._arrangement = Arrangement(
+            self.comm.duplicate() if self.comm.size > 1 else self.comm,
+            self.shard_count,
+            named,
+            [b for name, b in module.named_buffers() if average_buffers and name not in ignored],
+            len(self._names),
+            bucket_bytes=bucket_bytes,
+            shared_memory=shared_memory,
+            compression=compression,
+        )
+        self._filling = Filling(self._parameters, self._arrangement.contents, self._exchange_early)
         self._overlap = Overlap(False if self.comm.size == 1 else overlap)
         self._in_lockstep = needs_lockstep(module, self.shard_count > self.comm.size)
-        self._settled, self._once = False, True
-        self._shard: _Shard | None = None
-        self._side_by_side: dict[int, _Shard] = {}
+        self._running: list[Callable[[], None]] = []
+        self.used = [0] * len(self._parameters)
+        """In how many shards of the last step each parameter had a gradient."""
         self.words = np.zeros(self.comm.size, np.uint64)
         """What each rank passed to `reduce` last."""
-        # Backward reaches the last parameters first; which it does reach, and when, the first step will show.
-        self._place(range(len(self._parameters))[::-1], _UNBOUNDED, None, shared_memory=False)
-        for index, parameter in enumerate(self._parameters):
-            parameter.register_post_accumulate_grad_hook(partial(self._take, index))
 
     @property
     def overlaps(self) -> bool | None:
         """Whether buckets are exchanged during backward; None while that is measured."""
         return self._overlap.decided
 
-    def _place(self, order: Sequence[int], bucket_bytes: int, least_bytes: int | None, shared_memory: bool) -> None:
-        """Lay out the buckets."""
-        self._placed = order, bucket_bytes, least_bytes, shared_memory
-        low_rank = self._low_rank
-        self._as_products = low_rank is not None and self.step >= low_rank.start_step
-        self._contents = Contents(
-            self._own_comm,
-            self.shard_count,
-            self._parameters,
-            order,
-            self._buffers,
-            len(self._names),
-            bucket_bytes,
-            least_bytes,
-            shared_memory=shared_memory,
-            narrow=self._narrow,
-            low_rank=low_rank if self._as_products else None,
-        )
-        self._buckets = self._contents.buckets
-
-    def _compress(self, wanted: Narrow | PowerSGD | None, parameters: Mapping[str, Tensor]) -> None:
-        self._narrow = wanted if isinstance(wanted, Narrow) else None
-        shards = range(*share(self.shard_count, self.comm.size, self.comm.rank))
-        self._low_rank = LowRank(wanted, parameters, shards) if isinstance(wanted, PowerSGD) else None
-
-    def _settle(self) -> None:
-        """After the first step: buckets in the order in which rank 0's gradients came, of a measured size."""
-        seen = dict.fromkeys(self._came)
-        unseen = [index for index in reversed(range(len(self._parameters))) if index not in seen]
-        order = np.array([*seen, *unseen], np.int64)
-        self._own_comm.broadcast(order, 0)
-        size, least = self._bucket_bytes, None
-        if size is None and self.comm.size > 1:
-            total, least = sum(parameter.array.nbytes for parameter in self._parameters), cost.MIN_BUCKET_BYTES
-            partners = len(self.comm.hosts) if len(self.comm.hosts) > 1 else self.comm.size
-            size = cost.ideal_bucket_bytes(total, partners, cost.measure(self._own_comm))
-        self._place(order.tolist(), size or _UNBOUNDED, least, self._shared_memory)
-        self._settled = True
+    @property
+    def _contents(self) -> Contents:
+        return self._filling.contents
 
     # The shards of a step
 
@@ -187,7 +135,7 @@ class Reducer:
                 "reducer.run(samples, compute) in place of a loop over reducer.shards(samples)"
             )
         self.begin(samples)
-        for number in self._buckets.shards:
+        for number in self._contents.buckets.shards:
             rows = slice(*share(samples, self.shard_count, number))
             with span("exchange"):
                 self.open(number, rows.stop - rows.start)
@@ -209,7 +157,8 @@ class Reducer:
         self.begin(samples)
         bounds = [share(samples, self.shard_count, number) for number in range(self.shard_count)]
         sizes = [stop - start for start, stop in bounds]
-        self._side_by_side = {number: self._new_shard(number, sizes[number]) for number in self._buckets.shards}
+        mine = self._contents.buckets.shards
+        self._filling.side_by_side = {number: self._new_shard(number, sizes[number]) for number in mine}
         self._clear()
 
         def compute_shard(number: int) -> None:
@@ -217,11 +166,11 @@ class Reducer:
                 compute(slice(*bounds[number]))
 
         Lockstep(self.comm, sizes).run(compute_shard)
-        for number in self._buckets.shards:
-            self._shard = self._side_by_side.pop(number)
-            self._missing = [slots.copy() for slots in self._contents.in_bucket]
+        for number in mine:
+            shard = self._filling.side_by_side.pop(number)
+            self._filling.open(shard)
             for index, parameter in enumerate(self._parameters):
-                parameter.grad = self._shard.parked.pop(index, None)
+                parameter.grad = shard.parked.pop(index, None)
             self.close()
 
     def begin(self, samples: int | None = None) -> None:
@@ -233,10 +182,9 @@ class Reducer:
                 "fewer shards"
             )
         self._samples = samples
-        if self._low_rank is not None and self._as_products != (self.step >= self._low_rank.start_step):
-            self._place(*self._placed)
-        if self._low_rank is not None and self.undoable:
-            self._low_rank.remember()
+        self._filling.contents = self._arrangement.at(self.step)
+        if self._arrangement.low_rank is not None and self.undoable:
+            self._arrangement.low_rank.remember()
         self.remember_buffers()
         self.restart()
 
@@ -247,13 +195,9 @@ class Reducer:
     def restart(self) -> None:
         """Forget what was taken in this step."""
         self._overlap.finish()
-        self._shard, self._fresh = None, True
+        self._running = []
         hooked = self.exchange_bucket is not None
-        self._early = self._settled and self._once and (hooked or self._overlap.begin(self.step))
-        self._side_by_side = {}
-        self._came: list[int] = []
-        self._full = [False] * len(self._contents.gradient_buckets)
-        self._sent, self._running = 0, []
+        self._filling.restart(self._filling.streams and (hooked or self._overlap.begin(self.step)))
 
     def open(self, number: int, samples: int, fresh: bool = True) -> None:
         """What is computed from here on is a shard of so many samples.
@@ -261,145 +205,71 @@ class Reducer:
         If `fresh` there are no gradients, and buffers are as the step began; else gradients are added to those before,
         and a parameter that has got none since the last step keeps what it has.
         """
-        self._shard, self._fresh = self._new_shard(number, samples), fresh
-        self._missing = [slots.copy() for slots in self._contents.in_bucket]
+        self._filling.open(self._new_shard(number, samples), fresh)
         if fresh:
             self._clear()
 
     def count(self, **metrics: float) -> None:
         """Add to the sums of the shard that is being computed."""
-        shard = self._shard or self._side_by_side[current_shard() or 0]
+        shard = self._filling.shard or self._filling.side_by_side[current_shard() or 0]
         for name, value in metrics.items():
             shard.counts[name] += value
 
     def close(self) -> None:
         """The shard is computed: take the gradients that are left, the buffers and the counts."""
-        shard, contents, xp = self._shard, self._contents, module_of(self._parameters)
-        assert shard is not None
-        for bucket, missing in enumerate(self._missing):
-            for slot, index in missing.items():
-                self._put_gradient(slot, index, shard)
-            if missing:
-                self._finish(bucket, shard.number)
-        for slot in contents.floats:
-            contents.put(slot, shard.number, slot.tensor.array - self._before[slot], shard.samples)
-        for slot in contents.integers:
-            change = slot.tensor.array.astype(np.int64) - self._before[slot]
-            contents.put(slot, shard.number, change if shard.number == 0 else 0)
+        shard, contents, xp = self._filling.close(), self._contents, module_of(self._parameters)
+        contents.put_changes(self._before, shard.number, shard.samples)
         contents.put(contents.used, shard.number, xp.asarray(shard.used))
         contents.put(contents.words, shard.number, 0)
         contents.put(contents.metrics, shard.number, xp.asarray(list(shard.counts.values())))
         for bucket in contents.first_buckets[len(contents.gradient_buckets) :]:
             contents.finish(bucket, shard.number)
-        self._shard = None
 
     def skip(self, number: int) -> None:
         """A shard has no samples: its rank takes part in the exchange, whatever gradients it holds."""
-        self.open(number, 0, fresh=False)
-        assert self._shard is not None
-        self._shard.absent = True
+        shard = self._new_shard(number, 0)
+        shard.absent = True
+        self._filling.open(shard, fresh=False)
         self.close()
 
     def give_up(self, parameters: Sequence[int]) -> None:
         """No gradient will come for these parameters, by number, in the shard that is open: do not wait for them."""
-        if self._shard is not None and self._settled and self._once:
-            for index in parameters:
-                self._put_once(index, self._shard)
+        self._filling.give_up(parameters)
 
     def received(self) -> list[bool]:
         """Which parameters have got a gradient on this rank since the last step."""
-        return list(self._got)
+        return list(self._filling.got)
 
     def bucket(self, number: int) -> tuple[Array, list[tuple[int, slice]], bool]:
         """A bucket of gradients: its memory, the numbers and places of its parameters, and whether it is the last."""
         members = [(index, slot.place) for slot, index in self._contents.in_bucket[number].items()]
-        return self._buckets.arrays[number][0], members, number == len(self._contents.gradient_buckets) - 1
+        return self._contents.buckets.arrays[number][0], members, number == len(self._contents.gradient_buckets) - 1
 
     def undo(self) -> None:
         """Forget the step that was reduced last, so that it can be computed again: buffers are as it began.
 
         RuntimeError with PowerSGD, unless the step began with `undoable` set.
         """
-        if self._low_rank is not None:
+        if self._arrangement.low_rank is not None:
             if not self.undoable:
                 raise RuntimeError('Reducer: to undo a step with "powersgd" set reducer.undoable = True before it')
-            self._low_rank.recall()
+            self._arrangement.low_rank.recall()
         self.step -= 1
         self._clear()
 
-    def _new_shard(self, number: int, samples: int) -> _Shard:
+    def _new_shard(self, number: int, samples: int) -> Shard:
         whole = samples * self.shard_count if self._samples is None else self._samples
         part = samples / whole if whole else 0.0
-        weight = float(samples) if self._narrow is None else part
+        weight = float(samples) if self._arrangement.narrow is None else part
         if self.exchange_bucket is not None:
             weight = 1.0
-        return _Shard(number, samples, weight, part, self._names, len(self._parameters))
+        return Shard(number, samples, weight, part, self._names, len(self._parameters))
 
     def _clear(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
         for slot, before in self._before.items():
             slot.tensor.array[...] = before
-
-    # The gradients of a shard
-
-    def _take(self, index: int, parameter: Tensor) -> None:
-        """A gradient is final."""
-        self._got[index] = True
-        if self._shard is None:
-            self._park(index, parameter)
-            return
-        if not (self._settled and self._once):  # `.grad` keeps it, and may be added to, until the shard is closed
-            if self._shard.number == self._buckets.shards[0]:
-                self._once = self._once and index not in self._came
-                self._came.append(index)
-            return
-        self._put_once(index, self._shard)
-
-    def _put_once(self, index: int, shard: _Shard) -> None:
-        """Put a gradient into its bucket, and finish the bucket when it is full."""
-        slot = self._contents.gradients[index]
-        missing = self._missing[slot.bucket]
-        if slot not in missing:
-            raise RuntimeError(
-                f"rank {self.comm.rank}: step {self.step}: a parameter of shape {tuple(slot.tensor.shape)} got a "
-                "second gradient in one shard, but only one in the first step, or was not to be reached from the "
-                "outputs of forward (find_unused_parameters): call backward equally often in all steps"
-            )
-        del missing[slot]
-        self._put_gradient(slot, index, shard)
-        if not missing:
-            self._finish(slot.bucket, shard.number)
-
-    def _park(self, index: int, parameter: Tensor) -> None:
-        """Keep a gradient of one of several shards that are computed side by side."""
-        number = current_shard()
-        if number not in self._side_by_side or parameter.grad is None:
-            return
-        parked, gradient, parameter.grad = self._side_by_side[number].parked, parameter.grad, None
-        parked[index] = parked[index] + gradient if index in parked else gradient
-
-    def _put_gradient(self, slot: Slot, index: int, shard: _Shard) -> None:
-        gradient = slot.tensor.grad
-        if self._fresh:
-            slot.tensor.grad = None
-        if gradient is None or shard.absent:
-            self._contents.put_gradient(index, shard.number, None, 0.0, 0.0)
-        else:
-            shard.used[index] = int(self._fresh or self._got[index])
-            self._contents.put_gradient(index, shard.number, gradient.array, shard.weight, shard.part)
-
-    def _finish(self, bucket: int, number: int) -> None:
-        """A bucket has all gradients of a shard; after the last one it is exchanged, in the same order everywhere."""
-        self._contents.finish(bucket, number)
-        if self._early and number == self._buckets.shards[-1]:
-            self._full[bucket] = True
-            while self._sent < len(self._full) and self._full[self._sent]:
-                if self.exchange_bucket is None:
-                    self._overlap.start(partial(self._exchange, [self._sent], computing=True))
-                else:
-                    self._running.append(self.exchange_bucket(self._sent))
-                self._sent += 1
 
     # The exchange
 
@@ -411,57 +281,61 @@ class Reducer:
         """
         contents = self._contents
         metrics, words = contents.total(contents.metrics), contents.total(contents.words)
-        for name, value in (*flags.items(), ("several", not self._once), ("seconds", self._overlap.seconds)):
+        for name, value in (*flags.items(), ("several", not self._filling.one), ("seconds", self._overlap.seconds)):
             metrics[self._names.index(name)] += value
         words[self.comm.rank] = np.uint64(word).view(np.int64)
         self._overlap.finish()
+        sent = self._filling.sent
         if self.exchange_bucket is not None:
-            self._running += [self.exchange_bucket(b) for b in range(self._sent, len(self._full))]
-            self._sent = len(self._full)
+            self._running += [self.exchange_bucket(bucket) for bucket in contents.gradient_buckets[sent:]]
+            sent = len(contents.gradient_buckets)
             for wait in self._running:
                 wait()
-        self._exchange(contents.first_buckets[self._sent :])
+        self._exchange(contents.first_buckets[sent:])
         contents.multiply(self._exchange)
         sums = dict(zip(self._names, metrics.tolist(), strict=True))
         self.words = words.view(np.uint64).copy()
         self._hand_out(None if self._samples is not None else sums["samples"])
         seconds, several = sums.pop("seconds"), sums.pop("several")
         self._overlap.end(seconds)
-        if not self._settled:
-            self._once = not several
-            self._settle()
+        if not self._filling.settled:
+            self._filling.one, self._filling.settled = not several, True
+            self._filling.contents = self._arrangement.settle(self._filling.came)
         self.step += 1
         return sums
+
+    def _exchange_early(self, bucket: int) -> None:
+        if self.exchange_bucket is None:
+            self._overlap.start(partial(self._exchange, [bucket], computing=True))
+        else:
+            self._running.append(self.exchange_bucket(bucket))
 
     def _exchange(self, buckets: Sequence[int], computing: bool = False) -> None:
         divided = self._divided()
         divisors = [self._samples if bucket in divided else None for bucket in buckets]
-        self._buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
+        self._contents.buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
 
     def _divided(self) -> list[int]:
         """The buckets whose sums become means: gradients, unless they are weighted so already, and buffers."""
-        sums = self._narrow is None and self.exchange_bucket is None
+        sums = self._arrangement.narrow is None and self.exchange_bucket is None
         return [b for b in self._contents.divided if sums or b not in self._contents.gradient_buckets]
 
     def _hand_out(self, samples: float | None) -> None:
         """From the buckets to where users look for them; sums over `samples` become means if they are not yet."""
         contents = self._contents
         for bucket in self._divided() if samples is not None else ():
-            self._buckets.arrays[bucket][0] /= samples
+            contents.buckets.arrays[bucket][0] /= samples
         self.used = contents.total(contents.used).tolist()
-        self._got = [False] * len(self._got)
+        self._filling.got = [False] * len(self._parameters)
         for slot, used in zip(contents.gradients, self.used, strict=True):
             view = contents.total(slot)
             if not used:  # as in one process: nothing has used the parameter
-                slot.tensor.grad = None if self._fresh else slot.tensor.grad
+                slot.tensor.grad = None if self._filling.fresh else slot.tensor.grad
             elif self._as_views or slot.tensor.grad is None:
                 slot.tensor.grad = Tensor(view if self._as_views else view.copy())
             else:
                 slot.tensor.grad.array[...] = view
-        for slot in contents.state:
-            changed = self._before[slot] + contents.total(slot)
-            slot.tensor.array[...] = changed.astype(slot.tensor.array.dtype)
-            slot.tensor.changed()
+        contents.change(self._before)
 
     # What PowerSGD holds
 
@@ -470,12 +344,9 @@ class Reducer:
 
         They are the same for any number of ranks, and none without PowerSGD.
         """
-        if self._low_rank is None:
-            return {}
-        ranks = [range(*share(self.shard_count, self.comm.size, rank)) for rank in range(self.comm.size)]
-        return self._low_rank.state_dict(self._own_comm, ranks)
+        return self._arrangement.state_dict()
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Take what `state_dict` gave, on every rank, all of it; ValueError if something is missing."""
-        if self._low_rank is not None:
-            self._low_rank.load_state_dict(state)
+        if self._arrangement.low_rank is not None:
+            self._arrangement.low_rank.load_state_dict(state)
