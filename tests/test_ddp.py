@@ -116,6 +116,40 @@ def test_goes_on_after_a_backward_that_raised() -> None:
         np.testing.assert_array_equal(gradient, [[0.5, 0.5]])
 
 
+@pytest.mark.parametrize("same_place", [True, False])
+def test_goes_on_after_an_exchange_was_broken_off(same_place: bool) -> None:
+    """Or says that it cannot, where the ranks had come differently far."""
+
+    def rank(comm: Communicator) -> list[float]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1))
+        model = DDP(net, bucket_cap_mb=1e-6)
+        results = []
+        for step in range(6):
+            model.zero_grad()
+            loss = model(torch.full((2, 1), float(comm.rank))).sum()
+            if step == 2:  # every other step exchanges buckets early
+
+                def fail(gradient: torch.Tensor) -> None:
+                    raise KeyError("hook")
+
+                handle = net[0 if same_place or comm.rank else 2].bias.register_hook(fail)
+                with pytest.raises(KeyError, match="hook"):
+                    loss.backward()
+                handle.remove()
+            else:
+                loss.backward()
+                results.append(net[0].weight.grad.item())
+        return results
+
+    if same_place:
+        first, second = on_ranks(2, rank)
+        assert len(set(first + second)) == 1
+    else:
+        with pytest.raises(distributed.DistBackendError, match=r"different numbers of buckets had been exchanged"):
+            on_ranks(2, rank, timeout=3)
+
+
 def test_buffers_that_were_loaded_later_stay_exact() -> None:
     def rank(comm: Communicator) -> float:
         net = nn.Sequential(nn.BatchNorm1d(1, momentum=0.0), nn.Linear(1, 1))

@@ -59,7 +59,7 @@ class Filling:
         """A step begins: forget what was taken in it, if anything was."""
         self.shard, self.fresh, self.side_by_side = None, True, {}
         self.came = []
-        self._early, self._full, self.sent = early, [False] * len(self.contents.gradient_buckets), 0
+        self.early, self._full, self.sent = early, [False] * len(self.contents.gradient_buckets), 0
 
     def open(self, shard: Shard, fresh: bool = True) -> None:
         """Gradients that come from here on are those of a shard; if `fresh` there are none from before."""
@@ -130,7 +130,7 @@ class Filling:
     def _finish(self, bucket: int, number: int) -> None:
         """A bucket has all gradients of a shard; after the last one it is exchanged, in the same order everywhere."""
         self.contents.finish(bucket, number)
-        if self._early and number == self.contents.buckets.shards[-1]:
+        if self.early and number == self.contents.buckets.shards[-1]:
             self._full[bucket] = True
             while self.sent < len(self._full) and self._full[self.sent]:
                 self._exchange(self.sent)

@@ -18,6 +18,7 @@ from ddpnet.distributed.buckets import module_of
 from ddpnet.distributed.communicator import Communicator
 from ddpnet.distributed.compression import Compression
 from ddpnet.distributed.contents import Contents
+from ddpnet.distributed.errors import DistBackendError
 from ddpnet.distributed.filling import Filling, Shard
 from ddpnet.distributed.lockstep import Lockstep, current_shard, needs_lockstep
 from ddpnet.distributed.overlap import Overlap
@@ -198,6 +199,21 @@ class Reducer:
         self._running = []
         hooked = self.exchange_bucket is not None
         self._filling.restart(self._filling.streams and (hooked or self._overlap.begin(self.step)))
+
+    def recover(self) -> None:
+        """A backward pass was broken off by an error: forget it.
+
+        If its buckets were being exchanged, all ranks must have broken off theirs at the same place, and call this;
+        DistBackendError if they have not, since nobody can tell any more which sums are whose.
+        """
+        if self._filling.early:
+            sent = [int(count[0]) for count in self.comm.all_gather(np.array([self._filling.sent]), "recovery")]
+            if len(set(sent)) > 1:
+                raise DistBackendError(
+                    f"{self.comm.place()}: step {self.step}: an error broke off the backward pass after different "
+                    f"numbers of buckets had been exchanged, by rank {sent}: let all ranks end, or meet errors alike"
+                )
+        self.restart()
 
     def open(self, number: int, samples: int, fresh: bool = True) -> None:
         """What is computed from here on is a shard of so many samples.

@@ -152,7 +152,7 @@ class DistributedDataParallel(Module, Joinable):
         self._structure.check()
         if self._running:  # the last backward raised, and leaves nothing behind
             self._running, self._samples = False, 0
-            self._reducer.restart()
+            self._reducer.recover()
         if not self._begun:
             self._reducer.begin()
             self._begun, self._trained, self._samples, self._reachable = True, False, 0, {}
