@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import ranks
 
 from ddpnet import backend
 
@@ -10,7 +11,8 @@ from ddpnet import backend
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of files that start ranks: CI runs them with another MPI, too."""
     for item in items:
-        if any(getattr(value, "__module__", None) == "ranks" for value in vars(item.module).values()):  # type: ignore[attr-defined]
+        names = vars(item.module).values()  # type: ignore[attr-defined]
+        if any(value is ranks or getattr(value, "__module__", None) == ranks.__name__ for value in names):
             item.add_marker("ranks")
 
 

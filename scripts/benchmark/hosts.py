@@ -82,13 +82,14 @@ class Hosts:
         """The address of host 1, 2, ..."""
         return f"{NETWORK}.{host}"
 
-    def command(
-        self, program: Sequence[str], ranks_per_host: int = 1, *, mpiexec: Path | None = None, family: str = "MPICH"
-    ) -> list[str]:
-        """The command that runs `program` on ranks_per_host ranks of each host; rank order is host order."""
+    def command(self, program: Sequence[str], ranks_per_host: int = 1, *, mpiexec: Path | None = None) -> list[str]:
+        """The command that runs `program` on ranks_per_host ranks of each host; rank order is host order.
+
+        `mpiexec` is MPICH's or Open MPI's: the one beside this Python unless another is given.
+        """
         launcher = mpiexec or Path(sys.executable).parent / "mpiexec"
         ranks, addresses = ranks_per_host * self.count, [self.address(host + 1) for host in range(self.count)]
-        if family == "Open MPI":
+        if "Open MPI" in _run(str(launcher), "--version"):
             spread = ",".join(f"{address}:{ranks_per_host}" for address in addresses)
             network = f"{NETWORK}.0/24"
             options = ["--allow-run-as-root", "--prtemca", "plm_ssh_agent", self._launcher(), "--host", spread]
