@@ -25,9 +25,14 @@ class Narrow:
         """Round float32 numbers, in place, to the nearest that the dtype has; beyond its range they are infinite."""
         if isinstance(array, np.ndarray) and array.flags.c_contiguous:
             _kernel("round_to", self)(array.reshape(-1).view(np.uint32))
-        else:
-            with np.errstate(all="ignore"):
-                array[...] = array.astype(self.dtype)
+            return
+        with np.errstate(all="ignore"):
+            if self.dtype == np.float16:
+                array[...] = array.astype(np.float16)
+            else:  # CuPy has no bfloat16
+                words = array.copy("C").view(np.uint32)
+                words = (words + 0x7FFF + ((words >> 16) & 1)) & 0xFFFF0000
+                array[...] = np.where(np.isnan(array), np.float32(np.nan), words.view(np.float32))
 
     def pack(self, array: np.ndarray) -> np.ndarray:
         """Numbers that the dtype has, float32 (n,), in two bytes each: uint16 (n,)."""
