@@ -150,7 +150,7 @@ def test_what_is_no_hook_is_refused() -> None:
     def no_future(state: Any, bucket: GradBucket):  # what it returns is not said
         return bucket.buffer()
 
-    def wrong_size(state: Any, bucket: GradBucket) -> torch.futures.Future:
+    def wrong_size(state: Any, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
         future = torch.futures.Future()
         future.set_result(torch.ones(1))
         return future

@@ -15,6 +15,10 @@ from ddpnet.distributed.errors import DistBackendError
 class Future:
     """A value that will be there (`torch.futures.Future`)."""
 
+    def __class_getitem__(cls, kind: Any) -> type[Future]:
+        """The class: annotations may say of what, as in `Future[torch.Tensor]`."""
+        return cls
+
     def __init__(self) -> None:
         self._ended = threading.Condition()
         self._done = False

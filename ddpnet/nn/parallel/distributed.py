@@ -20,7 +20,7 @@ from ddpnet.distributed.reducer import Reducer
 from ddpnet.nn.module import Module
 from ddpnet.nn.parallel.arguments import IGNORED, refuse_unsupported, trainable_parameters
 from ddpnet.nn.parallel.joining import Shadow
-from ddpnet.nn.parallel.structure import Structure, leaves_below
+from ddpnet.nn.parallel.structure import Structure, batch_size, leaves_below
 from ddpnet.nn.state import IncompatibleKeys
 from ddpnet.tensor import Tensor
 
@@ -91,6 +91,7 @@ class DistributedDataParallel(Module, Joinable):
         self.forward_sync_buffers = (
             broadcast_buffers is not False if forward_sync_buffers is None else forward_sync_buffers
         )
+        self.broadcast_buffers = self.forward_sync_buffers
         self.bucket_bytes_cap = None if bucket_cap_mb is None else max(1, int(bucket_cap_mb * 2**20))
         self.module = module
         self._structure = Structure(module, self.parameters_to_ignore)
@@ -127,11 +128,12 @@ class DistributedDataParallel(Module, Joinable):
         """The module's output."""
         if self._reducer is None:
             return self.module(*inputs, **options)
-        samples = _batch_size((*inputs, *options.values()))
+        samples = batch_size((*inputs, *options.values()))
         if is_grad_enabled():
             self._begin_step(samples)
         self._forwards += 1
-        with random.default_generator().at(step=self._forwards, shard=self._comm.rank), weighted(samples):
+        weight = samples if self._reducer.exchange_bucket is None else 1  # hooks give all ranks the same weight
+        with random.default_generator().at(step=self._forwards, shard=self._comm.rank), weighted(weight):
             output = self.module(*inputs, **options)
         if self.find_unused_parameters and is_grad_enabled():
             self._reachable |= leaves_below(output)
@@ -299,11 +301,3 @@ class DistributedDataParallel(Module, Joinable):
     ) -> None:
         """Leave what has these names in `module`, which is to be wrapped, to each rank."""
         module.__dict__[IGNORED] = list(params_and_buffers_to_ignore)
-
-
-def _batch_size(inputs: tuple[Any, ...]) -> int:
-    """The samples of a forward call: the first dimension of the first tensor, 1 where there is none."""
-    for value in inputs:
-        if isinstance(value, Tensor) and value.ndim:
-            return len(value)
-    return 1

@@ -1,4 +1,4 @@
-"""Structure: whether a wrapped module still has the parameters it was wrapped with, and what an output was made of."""
+"""Structure: whether a module still has the parameters it was wrapped with; what goes into it, and what comes out."""
 
 from __future__ import annotations
 
@@ -80,3 +80,11 @@ def leaves_below(value: Any) -> dict[int, Tensor]:
             leaves[id(node.variable)] = node.variable
         waiting += [source for source, _ in node.edges if source is not None]
     return leaves
+
+
+def batch_size(inputs: tuple[Any, ...]) -> int:
+    """The samples of a forward call: the first dimension of the first tensor, 1 where there is none."""
+    for value in inputs:
+        if isinstance(value, Tensor) and value.ndim:
+            return len(value)
+    return 1
