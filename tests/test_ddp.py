@@ -416,7 +416,10 @@ def test_state_with_and_without_the_prefix() -> None:
         nn.init.zeros_(without.module.weight)
         with_prefix.load_state_dict(without.state_dict())
         assert with_prefix.module.weight.tolist() == [[0.0, 0.0]]
-        assert list(nn.Sequential(without).state_dict()) == ["0.weight", "0.bias"]
+        outer = nn.Sequential(without, nn.Linear(1, 1))
+        assert list(outer.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+        outer.load_state_dict({**outer.state_dict(), "0.weight": torch.ones(1, 2)})
+        assert without.module.weight.tolist() == [[1.0, 1.0]]
         with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "module\.bias"'):
             with_prefix.load_state_dict({"module.weight": torch.zeros(1, 2)})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,6 @@ from ddpnet.nn.module import Module
 from ddpnet.nn.parallel.arguments import IGNORED, refuse_unsupported, trainable_parameters
 from ddpnet.nn.parallel.joining import Shadow
 from ddpnet.nn.parallel.structure import Structure, batch_size, leaves_below
-from ddpnet.nn.state import IncompatibleKeys
 from ddpnet.tensor import Tensor
 
 _PREFIX = "module."
@@ -287,13 +286,12 @@ class DistributedDataParallel(Module, Joinable):
         state_dict = super().state_dict if self.module_prefix else self.module.state_dict
         return state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
-        """As the module's; all names may begin with `module.`, or none."""
-        if isinstance(state_dict, Mapping) and not any(name in state_dict for name in super().state_dict()):
-            return self.module.load_state_dict(state_dict, strict, assign)
-        return super().load_state_dict(state_dict, strict, assign)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """All names may begin with `module.` here, or none."""
+        if not any(name in state_dict for name in super().state_dict(prefix=prefix)):
+            for name in [name for name in state_dict if name.startswith(prefix)]:
+                state_dict[f"{prefix}{_PREFIX}{name.removeprefix(prefix)}"] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     @staticmethod
     def _set_params_and_buffers_to_ignore_for_model(
