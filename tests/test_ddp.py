@@ -12,6 +12,7 @@ import ddpnet as torch
 from ddpnet import distributed, nn
 from ddpnet.distributed import Communicator, PeerTimeoutError
 from ddpnet.distributed.algorithms.join import Join, Joinable, JoinHook
+from ddpnet.distributed.optim import ZeroRedundancyOptimizer
 from ddpnet.distributed.process_group import using
 from ddpnet.distributed.threads import run_threads
 from ddpnet.nn.parallel import DistributedDataParallel as DDP
@@ -454,6 +455,30 @@ def test_join_goes_on_with_those_that_have_inputs(by_all: bool, options: dict[st
     assert results[2][0] == [2.0] * 7 + [both] + last
     assert results[0][0] == [2.0] * 7 + [both]
     assert results[0][1] == results[1][1] == results[2][1]
+
+
+def test_join_with_an_optimizer_that_is_cut_over_the_ranks() -> None:
+    """Ranks that have run out update their part of the weights with the gradients of the others."""
+
+    def rank(comm: Communicator, cut: bool) -> bytes:
+        torch.manual_seed(0)
+        model = DDP(nn.Linear(3, 2))
+        options = {"lr": 0.1, "momentum": 0.9}
+        optimizer: Any = (
+            ZeroRedundancyOptimizer(model.parameters(), torch.optim.SGD, **options)
+            if cut
+            else torch.optim.SGD(model.parameters(), **options)
+        )
+        with Join([model, optimizer] if cut else [model]):
+            for step in range(2 + 2 * comm.rank):
+                optimizer.zero_grad()
+                model(torch.full((2, 3), float(step + comm.rank))).pow(2).mean().backward()
+                optimizer.step()
+        return model.module.weight.array.tobytes()
+
+    results = [on_ranks(3, lambda comm, cut=cut: rank(comm, cut)) for cut in (True, False)]
+    assert results[0] == results[1]
+    assert len(set(results[0])) == 1
 
 
 def test_join_can_throw_and_can_be_off() -> None:
