@@ -322,13 +322,14 @@ class Reducer:
 
     def _exchange_early(self, bucket: int) -> None:
         if self.exchange_bucket is None:
-            self._overlap.start(partial(self._exchange, [bucket], computing=True))
+            self._overlap.start(partial(self._exchange, [bucket], beside=True))
         else:
             self._running.append(self.exchange_bucket(bucket))
 
-    def _exchange(self, buckets: Sequence[int], computing: bool = False) -> None:
+    def _exchange(self, buckets: Sequence[int], beside: bool = False) -> None:
         divided = self._divided()
         divisors = [self._samples if bucket in divided else None for bucket in buckets]
+        computing = beside and not self._overlap.waiting
         self._contents.buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
 
     def _divided(self) -> list[int]:

@@ -17,7 +17,7 @@ _LINE = 64
 _SPINS = 1000
 _EAGER_YIELDS, _SHY_YIELDS = 2000, 200
 """A rank that waits gives its core away for about a millisecond before it sleeps, or only shortly if others need it."""
-_NAP_US = 50
+_NAP_US, _SHORT_NAP_US = 50, 20
 _NAPS = 500
 """Naps before Python looks at the clock and at signals again."""
 
@@ -72,8 +72,9 @@ class Window:
         self._arrived += 1
         raise_to(self._mine, self._arrived)
         spins, yields = (0, 0) if computing else (_SPINS, _EAGER_YIELDS if self._eager else _SHY_YIELDS)
+        nap = _SHORT_NAP_US if computing else _NAP_US
         started = None
-        while wait_for(self._addresses, self._arrived, spins, yields, _NAPS, _NAP_US) >= 0:
+        while wait_for(self._addresses, self._arrived, spins, yields, _NAPS, nap) >= 0:
             started = started or time.monotonic()
             if time.monotonic() - started > self.comm.timeout:
                 raise self._complaint(what)
@@ -84,12 +85,7 @@ class Window:
             for rank, memory in self._memory.items()
             if rank != self.comm.rank and int(memory[:8].view(np.int64)[0]) < self._arrived
         ]
-        names = "rank " + " and rank ".join(map(str, late))
-        return PeerTimeoutError(
-            f"rank {self.comm.rank} of {self.comm.size}: {what}: {names} did not come within {self.comm.timeout:g} s: "
-            f"all ranks have to make the same steps; look at what {names} is doing, or give a longer timeout",
-            late,
-        )
+        return self.comm.missing(late, what, self.comm.timeout)
 
 
 def _cores() -> int:

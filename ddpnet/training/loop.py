@@ -81,7 +81,7 @@ class _Run:
             compression=settings.compress,
             init_sync=False,
         )
-        reducer.step = self.step
+        reducer.step, reducer.undoable = self.step, settings.on_desync == "heal"
         if saved is not None:
             reducer.load_state_dict(saved.optimizer.get("compression", {}))
         return reducer
