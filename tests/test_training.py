@@ -273,7 +273,7 @@ def test_zero_saves_the_whole_state(folder: Path, tmp_path: Path) -> None:
 def test_a_last_batch_that_leaves_shards_empty(folder: Path, tmp_path: Path) -> None:
     """200 images in batches of 49 leave 4."""
     settings = Settings(data=str(folder), batch=49, epochs=1, out=tmp_path / "run")
-    with pytest.raises(InputError, match=r"leave 4 for the last step of an epoch, too few for 8 shards: .* --drop-last"):
+    with pytest.raises(InputError, match=r"leave 4 for the last step .* few for 8 shards: .* --drop-last"):
         preflight(settings)
     assert len(run(replace(settings, drop_last=True), 2).losses) == 4
     assert len(run(replace(settings, shards=4, out=tmp_path / "four"), 2).losses) == 5

@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,8 @@ NAMESPACES = (
     "torch.utils.data",
     "torch.distributions",
     "torch.amp",
+    "torch.distributed",
+    "torch.distributed.optim",
 )
 """What is compared; a module's own modules are not names of it."""
 
@@ -80,7 +83,8 @@ def public_names(namespace: str) -> list[str]:
     place = find(torch, namespace)
     listed = getattr(place, "__all__", None)
     if namespace in ("torch", "torch.nn.functional", "torch.nn.utils", "torch.distributions") or not listed:
-        listed = [name for name in dir(place) if _is_public(namespace, getattr(place, name, None))]
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # some names only warn
+            listed = [name for name in dir(place) if _is_public(namespace, getattr(place, name, None))]
     return sorted(name for name in set(listed) if not name.startswith("_") and not _is_module(place, name))
 
 
