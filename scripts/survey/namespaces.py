@@ -34,7 +34,6 @@ NAMESPACES = (
     "torch.distributions",
     "torch.amp",
     "torch.distributed",
-    "torch.distributed.optim",
 )
 """What is compared; a module's own modules are not names of it."""
 
