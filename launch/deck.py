@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,14 @@ class Ending:
 
 @dataclass(frozen=True)
 class Failure:
-    """What a rank says of its own failure; `told` if the user has read all there is to know already."""
+    """What a rank says of its own failure; `told` if the user has read all there is to know already.
+
+    `waited_for` are the ranks from which nothing came, if that was the reason.
+    """
 
     summary: str
     told: bool = False
+    waited_for: list[int] = field(default_factory=list)
 
 
 class Deck:
@@ -75,6 +79,11 @@ class Deck:
         """What a rank said of its failure, if it could."""
         found = self._read(f"failure-{rank}.json")
         return None if found is None else Failure(**found)
+
+    def failures(self, ranks: int) -> dict[int, Failure]:
+        """What the first `ranks` ranks have said of their failures."""
+        found = {rank: self.failure(rank) for rank in range(ranks)}
+        return {rank: failure for rank, failure in found.items() if failure is not None}
 
     def ending(self, rank: int) -> Ending | None:
         """How a rank ended; None while it runs, and if its watcher was killed, too."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from . import environment
+from . import environment, silence
 from .deck import Deck, Failure
 from .script import run_script, users_frames
 from .watcher import fork_watched
@@ -61,7 +61,7 @@ def run_as_rank(action: Callable[[], int | None], *, script: bool = False) -> in
         return _leave(error.code)
     except KeyboardInterrupt as error:
         if script and _place()[0] == 0:
-            _print_traceback(error)
+            _print("".join(traceback.format_exception(type(error), error, users_frames(error))))
         _end_job(128 + signal.SIGINT)
     except BaseException as error:
         _fail(error, script)
@@ -74,18 +74,25 @@ def _place() -> tuple[int, int]:
 
 
 def _fail(error: BaseException, script: bool) -> NoReturn:
-    from ddpnet.distributed.ending import wait_if_a_consequence
+    from ddpnet.distributed.ending import linger, told, wait_for_turn
+    from ddpnet.distributed.errors import PeerTimeoutError
     from ddpnet.errors import InputError
 
-    wait_if_a_consequence(error)
-    told = isinstance(error, InputError) and not script
     rank, size = _place()
-    if told:
+    wait_for_turn(error, rank)
+    known = isinstance(error, InputError) and not script
+    if known:
         time.sleep(_PATIENCE if rank != 0 else 0)
-        sys.stderr.write(f"ddpnet: error: {error}\n")
+        _print("\n".join([f"ddpnet: error: {error}", *getattr(error, "__notes__", [])]) + "\n")
     else:
-        _print_traceback(error, f"rank {rank} of {size} failed:\n")
-    _note(Failure(f"{type(error).__name__}: {error}".partition("\n")[0], told))
+        _print(told(error, users_frames(error), f"rank {rank} of {size}"))
+    waited_for = error.peers if isinstance(error, PeerTimeoutError) else []
+    deck = Deck.joined()
+    if deck is not None:
+        deck.fail(rank, Failure(f"{type(error).__name__}: {error}".partition("\n")[0], known, waited_for))
+    linger(error)
+    if deck is not None and waited_for:
+        silence.show(deck, rank, size)
     _end_job(1)
 
 
@@ -99,17 +106,10 @@ def _leave(code: str | int | None) -> int:
     return 0
 
 
-def _print_traceback(error: BaseException, header: str = "") -> None:
-    lines = traceback.format_exception(type(error), error, users_frames(error))
+def _print(text: str) -> None:
     sys.stdout.flush()
-    sys.stderr.write(header + "".join(lines))  # in one piece: other ranks write, too
+    sys.stderr.write(text)  # in one piece: other ranks write, too
     sys.stderr.flush()
-
-
-def _note(failure: Failure) -> None:
-    deck = Deck.joined()
-    if deck is not None:
-        deck.fail(_place()[0], failure)
 
 
 def _end_job(code: int) -> NoReturn:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import deck as decks
-from . import leftovers
+from . import leftovers, silence
 from .deck import Deck, Ending
 from .mpiexec import Launcher
 from .output import Output
@@ -42,11 +42,18 @@ _LIKELY = {
 }
 
 
-def supervise(launcher: Launcher, program: Sequence[str], ranks: int, advice: Callable[[], str]) -> int:
+def supervise(
+    launcher: Launcher,
+    program: Sequence[str],
+    ranks: int,
+    advice: Callable[[], str],
+    resume: Callable[[], str] | None = None,
+) -> int:
     """Run `python -m ddpnet_launch.rank *program` on several ranks, and return the exit code for this process.
 
-    If a rank fails, the last line on standard error names it, and ends with `advice`. The first SIGINT, SIGTERM
-    or SIGHUP goes to the ranks, which may save their work; the second ends them.
+    If a rank fails, the last line on standard error names it, and ends with `advice`; if the rank has told all there is
+    to know, it is what `resume` says, if anything. The first SIGINT, SIGTERM or SIGHUP goes to the ranks, which may
+    save their work; the second ends them.
     """
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="ddpnet-") as folder:
@@ -61,9 +68,10 @@ def supervise(launcher: Launcher, program: Sequence[str], ranks: int, advice: Ca
             if sys.stdout.isatty():
                 sys.stdout.write(_SHOW_CURSOR)
                 sys.stdout.flush()
-        explanation = job.explanation()
-    if explanation:
-        sys.stderr.write(f"ddpnet: {explanation}; {advice()}\n")
+        explanation, told = job.explanation(), job.told()
+    last = f"{explanation}; {advice()}" if explanation else resume() if told and resume is not None else ""
+    if last:
+        sys.stderr.write(f"ddpnet: {last}\n")
     return code
 
 
@@ -153,11 +161,19 @@ class Job:
             return f"the job ended with exit code {code}: what MPI or the ranks said is above" if code else ""
         rank, code = culprit
         failure = self._deck.failure(rank)
+        if failure is not None and failure.waited_for:
+            return silence.explanation(self._deck.failures(self._ranks), self._ranks)
         if failure is not None:
             how = f"failed: {failure.summary} (its traceback is above)"
             return "" if failure.told else f"rank {rank} of {self._ranks} {how}"
         how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
         return f"rank {rank} of {self._ranks} {how}"
+
+    def told(self) -> bool:
+        """Whether the job failed for a reason that a rank has told in full."""
+        culprit = self._culprit() if self._stop_signal is None else None
+        failure = None if culprit is None else self._deck.failure(culprit[0])
+        return failure is not None and failure.told
 
     def _culprit(self) -> tuple[int, int] | None:
         """The rank that failed first, and its code as in `Ending`; not those that were ended for its sake."""

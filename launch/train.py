@@ -12,11 +12,13 @@ import click
 from ddpnet import checkpoint, training
 from ddpnet.distributed import Communicator, connect
 from ddpnet.distributed.environment import TIMEOUT
+from ddpnet.distributed.errors import PeerTimeoutError
 from ddpnet.errors import InputError
 from ddpnet.training import DATASETS, Settings
 from ddpnet.training.settings import check_name
 
 from . import machine, placement
+from .deck import Deck
 from .mpiexec import Launcher
 from .rank import run_as_rank
 from .report import TrainingReport
@@ -37,7 +39,8 @@ def train(options: Mapping[str, Any], ranks: int | None) -> int:
     ranks, launcher = _world(ranks, settings)
     if launcher is None:
         return _train(settings, connect())
-    return supervise(launcher, ["train", settings.to_json()], ranks, lambda: _advice(settings))
+    advice, resume = lambda: _advice(settings), lambda: _resume(settings)
+    return supervise(launcher, ["train", settings.to_json()], ranks, advice, resume)
 
 
 def work(settings: str) -> int:
@@ -46,7 +49,14 @@ def work(settings: str) -> int:
 
 
 def _train(settings: Settings, comm: Communicator) -> int:
-    stopped_by = training.train(settings, comm, TrainingReport(comm) if comm.rank == 0 else training.Report())
+    try:
+        stopped_by = training.train(settings, comm, TrainingReport(comm) if comm.rank == 0 else training.Report())
+    except Exception as error:
+        silent = error.peers if isinstance(error, PeerTimeoutError) else list(range(comm.rank))
+        repeated = any(rank not in silent for rank in range(comm.rank))  # a rank below waited, too, and says it
+        if not repeated and Deck.joined() is None and (resume := _resume(settings)):  # else the supervisor says it
+            error.add_note(f"ddpnet: {resume}")
+        raise
     return 0 if stopped_by is None else 128 + stopped_by  # what a shell says of a process that a signal ended
 
 
@@ -88,10 +98,13 @@ def _check(ranks: int, settings: Settings) -> None:
 
 def _advice(settings: Settings) -> str:
     """What to do after a failure."""
+    return _resume(settings) or "nothing was saved yet; to find out why, run the same command with --ranks 1"
+
+
+def _resume(settings: Settings) -> str:
+    """How to go on from the newest checkpoint; empty if there is none."""
     try:
         newest = checkpoint.find(settings.out) if settings.out is not None else None
     except InputError:
         newest = None
-    if newest is None:
-        return "nothing was saved yet; to find out why, run the same command with --ranks 1"
-    return f"to go on from {newest.name}: ddpnet train --resume {newest.parent}"
+    return f"to go on from {newest.name}: ddpnet train --resume {newest.parent}" if newest is not None else ""

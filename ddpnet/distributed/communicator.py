@@ -165,14 +165,19 @@ class Communicator(ABC):
 
     def missing(self, peers: Sequence[int], what: str, seconds: float) -> PeerTimeoutError:
         """The error for peers that have not come in time."""
-        names = ", ".join(str(self.members[peer]) for peer in peers)
-        these = f"rank {names}" if len(peers) == 1 else f"ranks {names}"
+        members = [self.members[peer] for peer in peers]
+        these = named(members)
         return PeerTimeoutError(
             f"{self.place()}: {what}: nothing came from {these} within {seconds:g} s: all ranks have to make the same "
             f"calls in the same order; look at what {these} {'is' if len(peers) == 1 else 'are'} doing, or give "
-            "init_process_group a longer timeout (DDPNET_TIMEOUT=SECONDS)",
-            list(peers),
+            "init_process_group a longer timeout (DDPNET_TIMEOUT=SECONDS; ddpnet train --timeout SECONDS)",
+            members,
         )
+
+
+def named(ranks: Sequence[int]) -> str:
+    """`rank 1`, or `ranks 1, 2`."""
+    return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
 
 
 def by_host(keys: Sequence[object]) -> list[list[int]]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import sys
 import time
 import traceback
 from types import TracebackType
 from typing import Any
 
+from ddpnet.distributed.errors import PeerTimeoutError
+
 _POLL_SECONDS = 0.01
 _CONSEQUENCE_SECONDS = 2.0
 _GRACE_SECONDS = 1.0
+_TURN_SECONDS, _LINGER_SECONDS = 0.1, 0.5
+"""By which ranks other than 0 report later that nothing came, and what a rank leaves the others to report the same."""
+_LIBRARY = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 _KEPT = 100
 
@@ -77,13 +83,38 @@ def _who_waits(mpi: Any) -> int | None:
     return None
 
 
-def wait_if_a_consequence(error: BaseException) -> None:
-    """Before a rank reports an error of MPI: give the job time to end by itself.
+def wait_for_turn(error: BaseException, rank: int) -> None:
+    """Before a rank reports an error: let those speak who know more.
 
-    Such an error mostly tells that another rank has died, of which its launcher knows more, and is about to end all.
+    An error of MPI mostly tells that another rank has died, of which its launcher knows more, and is about to end all.
+    Where nothing came from a rank, all others say so at the same time: rank 0 first.
     """
     if any(type(e).__module__.partition(".")[0] == "mpi4py" for e in (error, error.__cause__)):
         time.sleep(_CONSEQUENCE_SECONDS)
+    elif isinstance(error, PeerTimeoutError) and rank > 0:
+        time.sleep(_TURN_SECONDS)
+
+
+def linger(error: BaseException) -> None:
+    """Before a rank that has reported an error ends the job: ranks that wait for the same ones say so, too."""
+    if isinstance(error, PeerTimeoutError):
+        sys.stderr.flush()
+        time.sleep(_LINGER_SECONDS)
+
+
+def told(error: BaseException, trace: TracebackType | None, who: str) -> str:
+    """An exception as Python shows it, below a line that tells `who`, a rank, had it.
+
+    Where nothing came from a rank, without our own frames below the user's: they are the same in each such case. If
+    there are none but ours, without a traceback.
+    """
+    shown = traceback.TracebackException(type(error), error, trace)
+    if isinstance(error, PeerTimeoutError):
+        while shown.stack and shown.stack[-1].filename.startswith(_LIBRARY):
+            shown.stack.pop()
+        if not shown.stack:
+            return "".join(f"{line}\n" for line in (f"ddpnet: {error}", *getattr(error, "__notes__", [])))
+    return "".join((f"{who} failed:\n", *shown.format()))
 
 
 def end_all_ranks_on_an_exception(mpi: Any, rank: int, size: int) -> None:
@@ -94,11 +125,11 @@ def end_all_ranks_on_an_exception(mpi: Any, rank: int, size: int) -> None:
         if not mpi.Is_initialized() or mpi.Is_finalized() or size == 1:
             before(kind, error, trace)
             return
-        wait_if_a_consequence(error)
-        text = "".join(traceback.format_exception(kind, error, trace))
+        wait_for_turn(error, rank)
         sys.stdout.flush()
-        sys.stderr.write(f"rank {rank} of {size} failed:\n{text}")
+        sys.stderr.write(told(error, trace, f"rank {rank} of {size}"))
         sys.stderr.flush()
+        linger(error)
         mpi.COMM_WORLD.Abort(1)
 
     sys.excepthook = end

@@ -12,7 +12,7 @@ class DistBackendError(DistError):
 
 
 class PeerTimeoutError(DistBackendError, TimeoutError):
-    """Nothing came from `peers` (ranks of the communicator) before the deadline, or they have failed."""
+    """Nothing came from `peers` (by their numbers in the world) before the deadline, or they have failed."""
 
     def __init__(self, message: str, peers: list[int]) -> None:
         super().__init__(message)

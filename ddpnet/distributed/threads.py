@@ -87,7 +87,7 @@ class ThreadCommunicator(Communicator):
             if box:
                 return box.popleft()
             if member in failed:
-                raise PeerTimeoutError(f"{self.place()}: {what}: rank {member} has failed", [peer])
+                raise PeerTimeoutError(f"{self.place()}: {what}: rank {member} has failed", [member])
             return None
 
     def _delivers(self, peer: int) -> bool:
@@ -109,8 +109,9 @@ class ThreadCommunicator(Communicator):
                     content = letters[index][2]
                     del letters[index]
                     return sender, content.view  # the same bytes
-            if peer is not None and self.members[peer] in self._world.failed:
-                raise PeerTimeoutError(f"{self.place()}: recv: rank {self.members[peer]} has failed", [peer])
+            member = None if peer is None else self.members[peer]
+            if member in self._world.failed:
+                raise PeerTimeoutError(f"{self.place()}: recv: rank {member} has failed", [member])
         return None
 
     def share(self, nbytes: int) -> dict[int, np.ndarray]:
