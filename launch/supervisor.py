@@ -160,14 +160,14 @@ class Job:
             code = self._process.wait()
             return f"the job ended with exit code {code}: what MPI or the ranks said is above" if code else ""
         rank, code = culprit
+        who = f"rank {rank} of {self._ranks}"
         failure = self._deck.failure(rank)
         if failure is not None and failure.waited_for:
             return silence.explanation(self._deck.failures(self._ranks), self._ranks)
         if failure is not None:
-            how = f"failed: {failure.summary} (its traceback is above)"
-            return "" if failure.told else f"rank {rank} of {self._ranks} {how}"
+            return "" if failure.told else f"{who} failed: {failure.summary.replace(f'{who}: ', '')} (see above)"
         how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
-        return f"rank {rank} of {self._ranks} {how}"
+        return f"{who} {how}"
 
     def told(self) -> bool:
         """Whether the job failed for a reason that a rank has told in full."""

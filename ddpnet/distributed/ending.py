@@ -11,13 +11,13 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from ddpnet.distributed.errors import PeerTimeoutError
+from ddpnet.distributed.errors import DistBackendError
 
 _POLL_SECONDS = 0.01
 _CONSEQUENCE_SECONDS = 2.0
 _GRACE_SECONDS = 1.0
 _TURN_SECONDS, _LINGER_SECONDS = 0.1, 0.5
-"""By which ranks other than 0 report later that nothing came, and what a rank leaves the others to report the same."""
+"""By which ranks other than 0 report later what all of them have seen, and what a rank leaves the others for it."""
 _LIBRARY = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 _KEPT = 100
@@ -87,17 +87,17 @@ def wait_for_turn(error: BaseException, rank: int) -> None:
     """Before a rank reports an error: let those speak who know more.
 
     An error of MPI mostly tells that another rank has died, of which its launcher knows more, and is about to end all.
-    Where nothing came from a rank, all others say so at the same time: rank 0 first.
+    Where nothing came from a rank, or the ranks did not agree, many say so at the same time: rank 0 first.
     """
     if any(type(e).__module__.partition(".")[0] == "mpi4py" for e in (error, error.__cause__)):
         time.sleep(_CONSEQUENCE_SECONDS)
-    elif isinstance(error, PeerTimeoutError) and rank > 0:
+    elif isinstance(error, DistBackendError) and rank > 0:
         time.sleep(_TURN_SECONDS)
 
 
 def linger(error: BaseException) -> None:
-    """Before a rank that has reported an error ends the job: ranks that wait for the same ones say so, too."""
-    if isinstance(error, PeerTimeoutError):
+    """Before a rank that has reported an error ends the job: give ranks that have seen the same the time to say so."""
+    if isinstance(error, DistBackendError):
         sys.stderr.flush()
         time.sleep(_LINGER_SECONDS)
 
@@ -105,11 +105,11 @@ def linger(error: BaseException) -> None:
 def told(error: BaseException, trace: TracebackType | None, who: str) -> str:
     """An exception as Python shows it, below a line that tells `who`, a rank, had it.
 
-    Where nothing came from a rank, without our own frames below the user's: they are the same in each such case. If
+    Where something went wrong between ranks, without our own frames below the user's, which explain nothing then. If
     there are none but ours, without a traceback.
     """
     shown = traceback.TracebackException(type(error), error, trace)
-    if isinstance(error, PeerTimeoutError):
+    if isinstance(error, DistBackendError):
         while shown.stack and shown.stack[-1].filename.startswith(_LIBRARY):
             shown.stack.pop()
         if not shown.stack:

@@ -106,14 +106,19 @@ class World:
 
 
 _process: list[World] = []
+_left: list[str] = []
+"""Which rank this process was, as messages name it, once it has destroyed its default group."""
 _thread = threading.local()
 
 
-def world() -> World:
+def world(operation: str = "the call") -> World:
     """The groups of this thread; ValueError before `init_process_group`."""
     mine = own_world()
     if mine is None and not _process:
-        raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")
+        destroyed = f" {operation}: {_left[-1]} has called destroy_process_group before." if _left else ""
+        raise ValueError(
+            f"Default process group has not been initialized, please make sure to call init_process_group.{destroyed}"
+        )
     return mine or _process[0]
 
 
@@ -129,6 +134,7 @@ def join(comm: Communicator) -> None:
 
 def leave() -> None:
     """There is no default group any more."""
+    _left[:] = [world().groups[0].comm.place()]
     world().close()
     _process.clear()
 
@@ -190,7 +196,7 @@ def find(given: Group, operation: str) -> ProcessGroup:
     were never exchanged.
     """
     if given is None:
-        return world().groups[0]
+        return world(operation).groups[0]
     if isinstance(given, ProcessGroup):
         given.check_open(operation)
         return given
