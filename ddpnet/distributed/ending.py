@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import traceback
+from concurrent import futures
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +19,8 @@ _CONSEQUENCE_SECONDS = 2.0
 _GRACE_SECONDS = 1.0
 _TURN_SECONDS, _LINGER_SECONDS = 0.1, 0.5
 """By which ranks other than 0 report later what all of them have seen, and what a rank leaves the others for it."""
-_LIBRARY = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_OURS = tuple(os.path.dirname(os.path.dirname(file)) + os.sep for file in (__file__, futures.__file__))
+"""Folders of code that is not the user's: ddpnet, and what its threads run in."""
 
 _KEPT = 100
 
@@ -110,7 +112,7 @@ def told(error: BaseException, trace: TracebackType | None, who: str) -> str:
     """
     shown = traceback.TracebackException(type(error), error, trace)
     if isinstance(error, DistBackendError):
-        while shown.stack and shown.stack[-1].filename.startswith(_LIBRARY):
+        while shown.stack and shown.stack[-1].filename.startswith(_OURS):
             shown.stack.pop()
         if not shown.stack:
             return "".join(f"{line}\n" for line in (f"ddpnet: {error}", *getattr(error, "__notes__", [])))
