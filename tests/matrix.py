@@ -23,7 +23,7 @@ from ranks import run
 KINDS = {
     "lenet sgd": ("--model", "lenet"),
     "mlp adam (dropout)": ("--model", "mlp", "--optimizer", "adam"),
-    "cnn adamw (batch norm, dropout)": ("--model", "cnn", "--optimizer", "adamw", "--clip-norm", "1"),
+    "cnn adamw (batch norm, dropout), clipped": ("--model", "cnn", "--optimizer", "adamw", "--clip-norm", "1"),
     "cnn sgd (batch norm of the global batch)": ("--model", "cnn", "--sync-batchnorm"),
     "lenet sgd, fp16 gradients": ("--model", "lenet", "--compress", "fp16"),
     "lenet rmsprop, bf16 gradients": ("--model", "lenet", "--optimizer", "rmsprop", "--compress", "bf16"),
@@ -41,6 +41,10 @@ TRANSPORTS = {
         "OMPI_MCA_btl_tcp_if_include": "lo",
     },
 }
+
+
+LINE = "{:<41} {:<9}{:>5}  {:<8}{:<10}{:<15}{:<6}{:<8}"
+HEAD = LINE.format("model and optimizer", "MPI", "ranks", "overlap", "buckets", "transport", "ZeRO", "shards")
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,8 @@ class Cell:
 
     def __str__(self) -> str:
         bucket = f"{self.bucket_mb} MiB" if self.bucket_mb else "measured"
-        zero, parts = "ZeRO" if self.zero else "", f"{8 // self.accumulate} x {self.accumulate}"
-        return (
-            f"{self.kind:<42}{self.mpi:<10}{self.ranks:>3} ranks  {self.overlap:<5} {bucket:<10}"
-            f"{self.transport:<15}{zero:<5}{parts:<7}"
-        )
+        zero, shards = "1" if self.zero else "-", f"{8 // self.accumulate} x {self.accumulate}"
+        return LINE.format(self.kind, self.mpi, self.ranks, self.overlap, bucket, self.transport, zero, shards)
 
 
 def cells(mpis: tuple[str, ...]) -> Iterator[Cell]:
@@ -105,6 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     pythons = {"MPICH": sys.executable} | ({"Open MPI": options.open_mpi} if options.open_mpi else {})
     answers: dict[str, dict[str, list[Cell]]] = {}
+    print(f"{HEAD}sha256")
     count = 0
     for cell in cells(tuple(pythons)):
         digest = answer(cell, pythons[cell.mpi], options.steps)
@@ -113,7 +115,7 @@ def main() -> None:
         print(f"{cell}{digest[:16]}", flush=True)
     print()
     for kind, found in answers.items():
-        print(f"{kind:<42}{sum(map(len, found.values())):>3} cells  {' AND '.join(found)}")
+        print(f"{kind:<41} {sum(map(len, found.values())):>3} cells  {' AND '.join(found)}")
     print(f"{count} cells" + ("" if options.open_mpi else "; those of Open MPI were left out: give --open-mpi PYTHON"))
     sys.exit(any(len(found) > 1 for found in answers.values()))
 
