@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from excerpt import write_excerpt
 from ranks import run
 
 KINDS = {
@@ -87,11 +88,12 @@ def cells(mpis: tuple[str, ...]) -> Iterator[Cell]:
                 yield Cell(kind, mpi, ranks, *axes)
 
 
-def answer(cell: Cell, python: str, steps: int) -> str:
-    """The sha256 of the weights after some steps."""
+def answer(cell: Cell, python: str, steps: int, data: Path) -> str:
+    """The sha256 of the weights after some steps with the images in a folder."""
+    command = [python, "-m", "ddpnet_launch", "train", "--steps", str(steps), "--seed", "7", "--data", str(data)]
     with tempfile.TemporaryDirectory() as folder:
-        command = [python, "-m", "ddpnet_launch", "train", "--steps", str(steps), "--seed", "7", *cell.options()]
-        done = run(command, timeout=180, cwd=Path(folder), env=TRANSPORTS[cell.transport])
+        environment = TRANSPORTS[cell.transport]
+        done = run([*command, *cell.options()], timeout=180, cwd=Path(folder), env=environment)
     if done.code != 0:
         raise AssertionError(f"{cell}: exit code {done.code}\n{done.err}")
     (found,) = re.findall(r"^weights sha256 ([0-9a-f]{64})$", done.out, re.MULTILINE)
@@ -108,11 +110,13 @@ def main() -> None:
     answers: dict[str, dict[str, list[Cell]]] = {}
     print(f"{HEAD}sha256")
     count = 0
-    for cell in cells(tuple(pythons)):
-        digest = answer(cell, pythons[cell.mpi], options.steps)
-        answers.setdefault(cell.kind, {}).setdefault(digest, []).append(cell)
-        count += 1
-        print(f"{cell}{digest[:16]}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_excerpt(Path(folder, "mnist"))
+        for cell in cells(tuple(pythons)):
+            digest = answer(cell, pythons[cell.mpi], options.steps, data)
+            answers.setdefault(cell.kind, {}).setdefault(digest, []).append(cell)
+            count += 1
+            print(f"{cell}{digest[:16]}", flush=True)
     print()
     for kind, found in answers.items():
         print(f"{kind:<41} {sum(map(len, found.values())):>3} cells  {' AND '.join(found)}")

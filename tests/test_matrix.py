@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from ddpnet_launch.mpiexec import find_launcher
+from excerpt import write_excerpt
 from matrix import KINDS, RANKS, TRANSPORTS, Cell, answer
 from ranks import MPIEXEC
 
@@ -32,12 +34,17 @@ CELLS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_excerpt(tmp_path_factory.mktemp("data") / "mnist")
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_answer(kind: str) -> None:
+def test_one_answer(data: Path, kind: str) -> None:
     """For a model and an optimizer, however it is computed."""
     mpi = find_launcher().family
     cells = [Cell(kind, mpi, *axes) for named, *axes in CELLS if named == kind]
-    answers = {str(cell): answer(cell, sys.executable, STEPS) for cell in cells}
+    answers = {str(cell): answer(cell, sys.executable, STEPS, data) for cell in cells}
     assert len(cells) > 1
     assert len(set(answers.values())) == 1, "\n".join(f"{cell}{digest}" for cell, digest in answers.items())
 

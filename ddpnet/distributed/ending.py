@@ -19,6 +19,8 @@ _CONSEQUENCE_SECONDS = 2.0
 _GRACE_SECONDS = 1.0
 _TURN_SECONDS, _LINGER_SECONDS = 0.1, 0.5
 """By which ranks other than 0 report later what all of them have seen, and what a rank leaves the others for it."""
+_PASS_ON_SECONDS = 0.1
+"""For a launcher to pass on what a rank has written: an abort overtakes it (MPICH, about once in a hundred times)."""
 _OURS = tuple(os.path.dirname(os.path.dirname(file)) + os.sep for file in (__file__, futures.__file__))
 """Folders of code that is not the user's: ddpnet, and what its threads run in."""
 
@@ -69,7 +71,7 @@ def leave_together(mpi: Any, rank: int, size: int) -> None:
                     f"rank {rank} of {size} has come to its end, but rank {waiting} waits for it in a collective: all "
                     "ranks have to make the same calls; look for a loop or an exit that differs\n"
                 )
-                sys.stderr.flush()
+                linger()
                 mpi.COMM_WORLD.Abort(1)
             time.sleep(_POLL_SECONDS)
 
@@ -97,11 +99,10 @@ def wait_for_turn(error: BaseException, rank: int) -> None:
         time.sleep(_TURN_SECONDS)
 
 
-def linger(error: BaseException) -> None:
+def linger(error: BaseException | None = None) -> None:
     """Before a rank that has reported an error ends the job: give ranks that have seen the same the time to say so."""
-    if isinstance(error, DistBackendError):
-        sys.stderr.flush()
-        time.sleep(_LINGER_SECONDS)
+    sys.stderr.flush()
+    time.sleep(_LINGER_SECONDS if isinstance(error, DistBackendError) else _PASS_ON_SECONDS)
 
 
 def told(error: BaseException, trace: TracebackType | None, who: str) -> str:
@@ -130,7 +131,6 @@ def end_all_ranks_on_an_exception(mpi: Any, rank: int, size: int) -> None:
         wait_for_turn(error, rank)
         sys.stdout.flush()
         sys.stderr.write(told(error, trace, f"rank {rank} of {size}"))
-        sys.stderr.flush()
         linger(error)
         mpi.COMM_WORLD.Abort(1)
 
