@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 from .deck import Deck
@@ -32,12 +33,15 @@ def fork_watched(deck: Deck, rank: int) -> None:
         return
 
     def forward(number: int, frame: FrameType | None) -> None:
-        os.kill(child, number)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(child, number)
 
     for number in _FORWARDED:
         signal.signal(number, forward)
     deck.sign_in(rank, child)
     _, status = os.waitpid(child, 0)
+    for number in _FORWARDED:
+        signal.signal(number, signal.SIG_IGN)
     code = os.waitstatus_to_exitcode(status)
     deck.end(rank, code)
     os._exit(code if code >= 0 else 128 - code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import CodeType, FunctionType
+
 import pytest
 import ranks
 
@@ -9,11 +11,22 @@ from ddpnet import backend
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of files that start ranks: CI runs them with another MPI, too."""
+    """Mark the tests that start ranks: CI runs them with another MPI, too."""
     for item in items:
-        names = vars(item.module).values()  # type: ignore[attr-defined]
-        if any(value is ranks or getattr(value, "__module__", None) == ranks.__name__ for value in names):
+        if isinstance(item, pytest.Function) and starts_ranks(item.function.__code__, vars(item.module), []):
             item.add_marker("ranks")
+
+
+def starts_ranks(code: CodeType, names: dict[str, object], seen: list[CodeType]) -> bool:
+    """Whether a function of a test file uses something of `ranks`, by itself or by other functions of the file."""
+    seen.append(code)
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    for value in (names.get(name) for name in code.co_names):
+        if value is ranks or getattr(value, "__module__", None) == ranks.__name__:
+            return True
+        if isinstance(value, FunctionType) and value.__globals__ is names:
+            inner.append(value.__code__)
+    return any(starts_ranks(each, names, seen) for each in inner if each not in seen)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

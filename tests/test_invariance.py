@@ -70,7 +70,8 @@ def test_stopped_by_a_signal_and_resumed(tmp_path: Path) -> None:
 
 def test_killed_and_resumed(tmp_path: Path) -> None:
     """kill -9 of the whole job loses only what came after the last checkpoint."""
-    options = ["--model", "mlp", "--seed", "7", "--steps", "400", "--checkpoint-every", "20"]
+    data = write_excerpt(tmp_path / "mnist")
+    options = ["--model", "mlp", "--seed", "7", "--steps", "200", "--checkpoint-every", "20", "--data", str(data)]
     expected = train(tmp_path, *options, ranks=1)
     with started([*DDPNET, "train", *options, "--ranks", "2", "--out", "killed"], cwd=tmp_path):
         deadline = time.monotonic() + 40
