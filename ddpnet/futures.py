@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ddpnet.distributed.work import Future
+from ddpnet.distributed.collectives.work import Future
 
 __all__ = ["Future", "collect_all", "wait_all"]
 

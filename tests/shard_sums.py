@@ -8,9 +8,9 @@ import json
 import numpy as np
 
 from ddpnet.distributed import Communicator, connect
-from ddpnet.distributed.exchange import AllReduce
-from ddpnet.distributed.tree import nodes_within, share
-from ddpnet.distributed.window import Window
+from ddpnet.distributed.step.exchange import AllReduce
+from ddpnet.distributed.step.tree import nodes_within, share
+from ddpnet.distributed.step.window import Window
 
 SHARDS, SIZE = 8, 300_001
 

@@ -13,7 +13,7 @@ import ranks
 from ddpnet_launch.bench import limit
 from ddpnet_launch.communication import Row, Step, World
 
-from ddpnet.distributed.cost import Link
+from ddpnet.distributed.step.cost import Link
 
 QUICK = "rounds=3, max_mib=0.25, compute_ms=1"
 

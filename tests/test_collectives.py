@@ -13,8 +13,8 @@ import pytest
 import ddpnet as torch
 import ddpnet.distributed as dist
 from ddpnet.distributed import Communicator
-from ddpnet.distributed.process_group import using
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.collectives.process_group import using
+from ddpnet.distributed.transport.threads import run_threads
 
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
 SHAPES = [(), (0,), (1,), (3, 4), (2, 0, 5)]

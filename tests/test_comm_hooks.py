@@ -12,8 +12,8 @@ import ddpnet as torch
 from ddpnet import distributed, nn
 from ddpnet.distributed import Communicator, GradBucket
 from ddpnet.distributed.algorithms.ddp_comm_hooks import default_hooks, post_localSGD_hook, powerSGD_hook
-from ddpnet.distributed.process_group import using
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.collectives.process_group import using
+from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.nn.parallel import DistributedDataParallel as DDP
 
 RNG = np.random.default_rng(1)

@@ -12,10 +12,11 @@ import pytest
 from ranks import run
 from test_collectives_mpi import mpi
 
-from ddpnet.distributed import Communicator, DistBackendError, host_memory
+from ddpnet.distributed import Communicator, DistBackendError
 from ddpnet.distributed.environment import default_timeout
-from ddpnet.distributed.solo import SoloCommunicator
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport import host_memory
+from ddpnet.distributed.transport.solo import SoloCommunicator
+from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.errors import InputError
 
 

@@ -10,9 +10,9 @@ import pytest
 import ddpnet as torch
 from ddpnet import nn
 from ddpnet.distributed import Communicator, Reducer
-from ddpnet.distributed.compression import NARROW, PowerSGD, compression_of
-from ddpnet.distributed.low_rank import orthonormal
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.step.compression import NARROW, PowerSGD, compression_of
+from ddpnet.distributed.step.low_rank import orthonormal
+from ddpnet.distributed.transport.threads import run_threads
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((26, 1, 8, 8)).astype(np.float32)

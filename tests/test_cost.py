@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.cost import (
+from ddpnet.distributed.step.cost import (
     ALGORITHMS,
     MIN_BUCKET_BYTES,
     Link,
@@ -22,8 +21,9 @@ from ddpnet.distributed.cost import (
     most_nodes,
     predicted_efficiency,
 )
-from ddpnet.distributed.solo import SoloCommunicator
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.communicator import Communicator
+from ddpnet.distributed.transport.solo import SoloCommunicator
+from ddpnet.distributed.transport.threads import run_threads
 
 LINK = Link(latency_s=10, seconds_per_byte=1, seconds_per_byte_added=0.1)
 

@@ -9,8 +9,8 @@ import pytest
 
 import ddpnet
 from ddpnet import backend, random
-from ddpnet.distributed.process_group import using
-from ddpnet.distributed.solo import SoloCommunicator
+from ddpnet.distributed.collectives.process_group import using
+from ddpnet.distributed.transport.solo import SoloCommunicator
 from ddpnet.utils import data
 from ddpnet.utils.data import (
     BatchSampler,

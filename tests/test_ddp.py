@@ -12,9 +12,9 @@ import ddpnet as torch
 from ddpnet import distributed, nn
 from ddpnet.distributed import Communicator, PeerTimeoutError
 from ddpnet.distributed.algorithms.join import Join, Joinable, JoinHook
+from ddpnet.distributed.collectives.process_group import using
 from ddpnet.distributed.optim import ZeroRedundancyOptimizer
-from ddpnet.distributed.process_group import using
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.nn.parallel import DistributedDataParallel as DDP
 
 RNG = np.random.default_rng(0)

@@ -13,10 +13,10 @@ from ranks import run
 import ddpnet as torch
 from ddpnet import nn
 from ddpnet.distributed import Communicator
-from ddpnet.distributed.desync import DesyncError, heal, locate
-from ddpnet.distributed.fingerprint import Fingerprint
-from ddpnet.distributed.threads import run_threads
-from ddpnet.distributed.watch import Watch
+from ddpnet.distributed.transport.threads import run_threads
+from ddpnet.distributed.trust.desync import DesyncError, heal, locate
+from ddpnet.distributed.trust.fingerprint import Fingerprint
+from ddpnet.distributed.trust.watch import Watch
 from ddpnet.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -267,8 +267,8 @@ SCRIPT = """
 import numpy as np
 import ddpnet as torch
 from ddpnet import distributed as dist, nn
-from ddpnet.distributed.desync import DesyncError
-from ddpnet.distributed.watch import Watch
+from ddpnet.distributed.trust.desync import DesyncError
+from ddpnet.distributed.trust.watch import Watch
 
 comm = dist.connect()
 

@@ -15,7 +15,7 @@ import ddpnet as torch
 from ddpnet import nn
 from ddpnet.distributed import Communicator
 from ddpnet.distributed.evaluation import SampleSums, evaluate
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.threads import run_threads
 
 RNG = np.random.default_rng(0)
 LOSSES = (RNG.standard_normal(200) * 10.0 ** RNG.integers(-8, 8, 200)).astype(np.float32)
@@ -128,7 +128,7 @@ SCRIPT = """
 import numpy as np
 from ddpnet import distributed
 from ddpnet.distributed.evaluation import evaluate
-from ddpnet.distributed.process_group import current
+from ddpnet.distributed.collectives.process_group import current
 
 distributed.init_process_group()
 values = (np.random.default_rng(5).standard_normal(1234) * 1e3).astype(np.float32)

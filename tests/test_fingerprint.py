@@ -11,7 +11,7 @@ import pytest
 
 import ddpnet as torch
 from ddpnet import nn
-from ddpnet.distributed.fingerprint import Fingerprint, same
+from ddpnet.distributed.trust.fingerprint import Fingerprint, same
 from ddpnet.kernels.cpu import fingerprints, memory_table
 
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import pytest
 import ddpnet as torch
 from ddpnet import nn
 from ddpnet.distributed import Communicator
-from ddpnet.distributed.process_group import using
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.collectives.process_group import using
+from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.utils.data import Batches, DataLoader, GlobalBatchSampler, TensorDataset
 
 

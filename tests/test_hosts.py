@@ -13,7 +13,7 @@ import pytest
 import ranks
 import shard_sums
 
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.threads import run_threads
 
 FOLDER = Path(__file__).parent.parent / "scripts" / "benchmark"
 sys.path.insert(0, str(FOLDER))

@@ -13,7 +13,7 @@ from ddpnet.distributed import Communicator
 from ddpnet.distributed.algorithms.model_averaging import averagers, utils
 from ddpnet.distributed.algorithms.model_averaging.hierarchical_model_averager import HierarchicalModelAverager
 from ddpnet.distributed.optim import PostLocalSGDOptimizer
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.threads import run_threads
 
 
 def parameter(values: Any, dtype: Any = torch.float32) -> torch.Tensor:

@@ -14,8 +14,8 @@ import ddpnet as torch
 from ddpnet import nn
 from ddpnet.distributed import Communicator
 from ddpnet.distributed.errors import DistBackendError
-from ddpnet.distributed.plan import Plan, PlanError, agree, versions
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.threads import run_threads
+from ddpnet.distributed.trust.plan import Plan, PlanError, agree, versions
 from ddpnet.errors import InputError
 
 MPIRUN = Path(sys.executable).parent / "mpirun"
@@ -175,7 +175,7 @@ import os
 import sys
 import ddpnet as torch
 from ddpnet import distributed as dist, nn
-from ddpnet.distributed.plan import Plan, PlanError, agree
+from ddpnet.distributed.trust.plan import Plan, PlanError, agree
 
 comm = dist.connect()
 agree(Plan.of(nn.Linear(3, 2), script=False), comm)

@@ -10,8 +10,8 @@ import pytest
 import ddpnet as torch
 from ddpnet import distributed, nn
 from ddpnet.distributed import Communicator, Reducer
-from ddpnet.distributed.process_group import using
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.collectives.process_group import using
+from ddpnet.distributed.transport.threads import run_threads
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((26, 1, 8, 8)).astype(np.float32)

@@ -17,10 +17,10 @@ from ranks import run as run_command
 import ddpnet as torch
 from ddpnet import nn, random
 from ddpnet.distributed import Communicator
-from ddpnet.distributed.lockstep import Lockstep, current_lockstep, current_shard, weighted
-from ddpnet.distributed.process_group import using
-from ddpnet.distributed.threads import run_threads
-from ddpnet.distributed.tree import share, tree_all_reduce
+from ddpnet.distributed.collectives.process_group import using
+from ddpnet.distributed.step.lockstep import Lockstep, current_lockstep, current_shard, weighted
+from ddpnet.distributed.step.tree import share, tree_all_reduce
+from ddpnet.distributed.transport.threads import run_threads
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((26, 2, 6, 6)).astype(np.float32) * 3 + 5
@@ -400,8 +400,8 @@ import hashlib
 import numpy as np
 import ddpnet as torch
 from ddpnet import distributed, nn
-from ddpnet.distributed.lockstep import Lockstep
-from ddpnet.distributed.process_group import current
+from ddpnet.distributed.step.lockstep import Lockstep
+from ddpnet.distributed.collectives.process_group import current
 
 distributed.init_process_group()
 torch.manual_seed(0)

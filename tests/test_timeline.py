@@ -18,8 +18,8 @@ import ranks
 
 from ddpnet import timeline
 from ddpnet.distributed import Communicator
-from ddpnet.distributed.solo import SoloCommunicator
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.solo import SoloCommunicator
+from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.errors import InputError
 from ddpnet.timeline import Recording, span
 from ddpnet.timeline.trace_events import covered
@@ -110,7 +110,7 @@ from pathlib import Path
 import numpy as np
 from ddpnet import nn, optim, tensor, timeline
 from ddpnet import distributed
-from ddpnet.distributed.process_group import current
+from ddpnet.distributed.collectives.process_group import current
 from ddpnet.timeline.recording import compare_clocks
 
 distributed.init_process_group()

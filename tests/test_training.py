@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ddpnet import checkpoint
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.errors import InputError
 from ddpnet.training import Report, Settings, evaluate, preflight, train
 

@@ -7,9 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.threads import run_threads
-from ddpnet.distributed.tree import (
+from ddpnet.distributed.step.tree import (
     additions,
     are_siblings,
     halves,
@@ -19,6 +17,8 @@ from ddpnet.distributed.tree import (
     tree_all_reduce,
     turns,
 )
+from ddpnet.distributed.transport.communicator import Communicator
+from ddpnet.distributed.transport.threads import run_threads
 
 
 def reduced(comm: Communicator, data: list[np.ndarray]) -> np.ndarray:

@@ -15,9 +15,9 @@ import ddpnet as torch
 from ddpnet import nn, optim
 from ddpnet.distributed import Communicator
 from ddpnet.distributed.algorithms.join import Join
+from ddpnet.distributed.collectives.process_group import using
 from ddpnet.distributed.optim import ZeroRedundancyOptimizer
-from ddpnet.distributed.process_group import using
-from ddpnet.distributed.threads import run_threads
+from ddpnet.distributed.transport.threads import run_threads
 
 SHAPES = [(3, 7), (), (1,), (5, 1, 4), (0,), (61,), (2,), (33, 5)]
 OPTIMIZERS: list[tuple[type[Any], dict[str, Any]]] = [
@@ -373,7 +373,7 @@ import ddpnet as torch
 from ddpnet import distributed, nn, optim
 from ddpnet.distributed.algorithms.join import Join
 from ddpnet.distributed.optim import ZeroRedundancyOptimizer
-from ddpnet.distributed.process_group import using
+from ddpnet.distributed.collectives.process_group import using
 
 distributed.init_process_group()
 torch.manual_seed(0)

@@ -1,7 +1,7 @@
 """Everything that crosses ranks (`torch.distributed`)."""
 
 from ddpnet.distributed import nn
-from ddpnet.distributed.availability import (
+from ddpnet.distributed.collectives.availability import (
     Backend,
     is_available,
     is_backend_available,
@@ -12,8 +12,8 @@ from ddpnet.distributed.availability import (
     is_ucc_available,
     is_xccl_available,
 )
-from ddpnet.distributed.barriers import monitored_barrier
-from ddpnet.distributed.collectives import (
+from ddpnet.distributed.collectives.barriers import monitored_barrier
+from ddpnet.distributed.collectives.combining import (
     all_gather,
     all_gather_into_tensor,
     all_reduce,
@@ -22,18 +22,8 @@ from ddpnet.distributed.collectives import (
     gather,
     reduce,
 )
-from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.errors import (
-    ArgumentError,
-    DistBackendError,
-    DistError,
-    DistNetworkError,
-    DistStoreError,
-    PeerTimeoutError,
-)
-from ddpnet.distributed.grad_bucket import GradBucket
-from ddpnet.distributed.groups import GroupMember, ProcessGroup, group
-from ddpnet.distributed.objects import (
+from ddpnet.distributed.collectives.groups import GroupMember, ProcessGroup, group
+from ddpnet.distributed.collectives.objects import (
     all_gather_object,
     broadcast_object_list,
     gather_object,
@@ -41,8 +31,8 @@ from ddpnet.distributed.objects import (
     scatter_object_list,
     send_object_list,
 )
-from ddpnet.distributed.point_to_point import P2POp, batch_isend_irecv, irecv, isend, recv, send
-from ddpnet.distributed.process_group import (
+from ddpnet.distributed.collectives.point_to_point import P2POp, batch_isend_irecv, irecv, isend, recv, send
+from ddpnet.distributed.collectives.process_group import (
     broadcast_state,
     connect,
     destroy_process_group,
@@ -58,16 +48,26 @@ from ddpnet.distributed.process_group import (
     is_initialized,
     new_group,
 )
-from ddpnet.distributed.reducer import Reducer
-from ddpnet.distributed.reduction import ReduceOp
-from ddpnet.distributed.scattering import (
+from ddpnet.distributed.collectives.reduction import ReduceOp
+from ddpnet.distributed.collectives.scattering import (
     all_to_all,
     all_to_all_single,
     reduce_scatter,
     reduce_scatter_tensor,
     scatter,
 )
-from ddpnet.distributed.work import Future, Work
+from ddpnet.distributed.collectives.work import Future, Work
+from ddpnet.distributed.errors import (
+    ArgumentError,
+    DistBackendError,
+    DistError,
+    DistNetworkError,
+    DistStoreError,
+    PeerTimeoutError,
+)
+from ddpnet.distributed.step.grad_bucket import GradBucket
+from ddpnet.distributed.step.reducer import Reducer
+from ddpnet.distributed.transport.communicator import Communicator
 
 __all__ = [
     "ArgumentError",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ddpnet.backend import host
-from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.tree import share, tree_all_reduce
+from ddpnet.distributed.step.tree import share, tree_all_reduce
+from ddpnet.distributed.transport.communicator import Communicator
 from ddpnet.tensor import Tensor
 
 BLOCK = 100

@@ -6,8 +6,8 @@ from typing import Any
 
 from ddpnet import distributed
 from ddpnet.backend import array_module
-from ddpnet.distributed.lockstep import Meeting, RankMeeting, current_lockstep
-from ddpnet.distributed.membership import communicator_of
+from ddpnet.distributed.collectives.membership import communicator_of
+from ddpnet.distributed.step.lockstep import Meeting, RankMeeting, current_lockstep
 from ddpnet.dtypes import DType
 from ddpnet.nn.batchnorm import _BatchNorm
 from ddpnet.nn.module import Module

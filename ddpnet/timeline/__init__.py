@@ -14,9 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ddpnet import spans
-from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.process_group import current, is_initialized
-from ddpnet.distributed.solo import SoloCommunicator
+from ddpnet.distributed.collectives.process_group import current, is_initialized
+from ddpnet.distributed.transport.communicator import Communicator
+from ddpnet.distributed.transport.solo import SoloCommunicator
 from ddpnet.spans import LANES, LIMIT, span
 from ddpnet.timeline.recording import Recording, Summary
 from ddpnet.timeline.trace_events import coverage

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddpnet.distributed.communicator import Communicator
+from ddpnet.distributed.transport.communicator import Communicator
 from ddpnet.errors import InputError
 from ddpnet.spans import LIMIT, Recorder, Span
 from ddpnet.timeline.trace_events import Row, TraceFile, Window, covered

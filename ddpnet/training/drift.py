@@ -10,7 +10,7 @@ import numpy as np
 
 from ddpnet import blas
 from ddpnet.backend import Device, cupy
-from ddpnet.distributed.plan import versions
+from ddpnet.distributed.trust.plan import versions
 from ddpnet.errors import InputError
 
 _FEATURES = ("avx", "fma", "avx2", "avx512f", "avx512bw", "avx512vl")

@@ -9,8 +9,8 @@ from typing import Any
 
 from ddpnet import checkpoint, timeline
 from ddpnet.distributed import Communicator, Reducer, broadcast_state
-from ddpnet.distributed.plan import Plan, agree
-from ddpnet.distributed.watch import Watch
+from ddpnet.distributed.trust.plan import Plan, agree
+from ddpnet.distributed.trust.watch import Watch
 from ddpnet.nn import functional as F
 from ddpnet.nn.utils import clip_grad_norm_
 from ddpnet.optim.lr_scheduler import CosineAnnealingLR

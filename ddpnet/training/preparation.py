@@ -81,9 +81,7 @@ def load_model(model: Module, saved: Checkpoint) -> None:
 
 def optimizer_arrays(optimizer: Optimizer) -> dict[str, Any]:
     """The state of an optimizer with NumPy arrays in place of tensors; all ranks call it, rank 0 gets all of it."""
-    saved = (
-        optimizer.consolidated(to=0) if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer.state_dict()
-    )
+    saved = optimizer.consolidated(to=0) if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer.state_dict()
     if saved is None:
         return {}
     state = {

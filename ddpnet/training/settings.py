@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ddpnet.distributed.compression import COMPRESSIONS
-from ddpnet.distributed.watch import ON_DESYNC
+from ddpnet.distributed.step.compression import COMPRESSIONS
+from ddpnet.distributed.trust.watch import ON_DESYNC
 from ddpnet.errors import InputError
 
 MODELS = ("lenet", "mlp", "cnn")

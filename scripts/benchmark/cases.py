@@ -77,8 +77,8 @@ def _exchange(comm: Any, elements: int) -> Callable[[], None]:
     """An all-reduce of so many float32 numbers, as a step makes it."""
     import numpy as np
 
-    from ddpnet.distributed.exchange import AllReduce
-    from ddpnet.distributed.window import Window
+    from ddpnet.distributed.step.exchange import AllReduce
+    from ddpnet.distributed.step.window import Window
 
     everything = AllReduce(comm, comm.size, Window(comm, [elements], [np.dtype(np.float32)], 1))
     return lambda: everything.run([0], [None])
@@ -156,7 +156,7 @@ def busy(comm: Any) -> list[Figure]:
 
 def efficiency(comm: Any) -> list[Figure]:
     """Two ranks beside the machine's own limit: the same shards on one rank, halved, and what cannot be hidden."""
-    from ddpnet.distributed.solo import SoloCommunicator
+    from ddpnet.distributed.transport.solo import SoloCommunicator
 
     together, alone = Loop(comm, 512), Loop(SoloCommunicator(), 512)
     exchange = _exchange(comm, sum(p.numel() for p in together.model.parameters()))
@@ -204,7 +204,7 @@ def unbalanced(comm: Any) -> list[Figure]:
 
 def fingerprint(comm: Any) -> list[Figure]:
     """What it costs to compare the ranks in every step."""
-    from ddpnet.distributed.watch import Watch
+    from ddpnet.distributed.trust.watch import Watch
     from ddpnet.training.models import LeNet
 
     figures = []

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from hosts import Hosts, missing
 
-from ddpnet.distributed.cost import most_nodes
+from ddpnet.distributed.step.cost import most_nodes
 
 LIMIT = 1.1
 SIZES = (2**20, 2**22, 2**24)

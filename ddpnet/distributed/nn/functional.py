@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ddpnet.autograd.function import Function
-from ddpnet.distributed import collectives, scattering
-from ddpnet.distributed.groups import Group, find, group_rank
-from ddpnet.distributed.reduction import ReduceOp
+from ddpnet.distributed.collectives import combining as collectives
+from ddpnet.distributed.collectives import scattering
+from ddpnet.distributed.collectives.groups import Group, find, group_rank
+from ddpnet.distributed.collectives.reduction import ReduceOp
 from ddpnet.tensor import Tensor
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ddpnet import dtypes
 from ddpnet.backend import host
-from ddpnet.distributed.communicator import Communicator, as_bytes
+from ddpnet.distributed.transport.communicator import Communicator, as_bytes
 from ddpnet.optim.state import SHAPED
 from ddpnet.tensor import Tensor
 

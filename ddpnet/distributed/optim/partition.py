@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet.backend import Array, array_module, device_of, host
-from ddpnet.distributed.communicator import Communicator, Message
+from ddpnet.distributed.transport.communicator import Communicator, Message
 from ddpnet.tensor import Tensor
 
 

@@ -11,7 +11,7 @@ from ddpnet import optim
 from ddpnet.autograd.grad_mode import enable_grad, no_grad
 from ddpnet.backend import Array, Device
 from ddpnet.distributed.algorithms.join import Join, Joinable, JoinHook
-from ddpnet.distributed.membership import communicator_of
+from ddpnet.distributed.collectives.membership import communicator_of
 from ddpnet.distributed.optim.gathering import Owned, gathered, piece_of_state
 from ddpnet.distributed.optim.partition import Partition, Piece, exchange_parts
 from ddpnet.optim.optimizer import Optimizer, Parameters

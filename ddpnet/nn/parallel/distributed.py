@@ -11,12 +11,12 @@ from ddpnet.autograd.grad_mode import is_grad_enabled
 from ddpnet.autograd.graph import queue_callback
 from ddpnet.backend import Device
 from ddpnet.distributed.algorithms.join import Join, Joinable, JoinHook
-from ddpnet.distributed.grad_bucket import GradBucket, check_hook, run_hook
-from ddpnet.distributed.lockstep import weighted
-from ddpnet.distributed.membership import communicator_of
-from ddpnet.distributed.memory import fill, on_host
-from ddpnet.distributed.plan import Plan, agree
-from ddpnet.distributed.reducer import Reducer
+from ddpnet.distributed.collectives.membership import communicator_of
+from ddpnet.distributed.collectives.memory import fill, on_host
+from ddpnet.distributed.step.grad_bucket import GradBucket, check_hook, run_hook
+from ddpnet.distributed.step.lockstep import weighted
+from ddpnet.distributed.step.reducer import Reducer
+from ddpnet.distributed.trust.plan import Plan, agree
 from ddpnet.nn.module import Module
 from ddpnet.nn.parallel.arguments import IGNORED, refuse_unsupported, trainable_parameters
 from ddpnet.nn.parallel.joining import Shadow

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ddpnet.distributed.algorithms.join import JoinHook
-from ddpnet.distributed.communicator import Communicator
+from ddpnet.distributed.transport.communicator import Communicator
 
 
 class Shadow(JoinHook):

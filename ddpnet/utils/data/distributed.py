@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet import distributed
-from ddpnet.distributed.tree import share
+from ddpnet.distributed.step.tree import share
 from ddpnet.random import permutation
 from ddpnet.utils.data.dataset import length
 from ddpnet.utils.data.sampler import Sampler

@@ -6,8 +6,8 @@ from typing import Any
 
 from ddpnet import dtypes
 from ddpnet.distributed import all_reduce, get_world_size
-from ddpnet.distributed.grad_bucket import GradBucket, Hook
-from ddpnet.distributed.work import Future
+from ddpnet.distributed.collectives.work import Future
+from ddpnet.distributed.step.grad_bucket import GradBucket, Hook
 from ddpnet.tensor import Tensor
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import Any
 
 from ddpnet.distributed import new_group
 from ddpnet.distributed.algorithms.ddp_comm_hooks.default_hooks import mean
-from ddpnet.distributed.grad_bucket import GradBucket
-from ddpnet.distributed.process_group import current
-from ddpnet.distributed.work import Future
+from ddpnet.distributed.collectives.process_group import current
+from ddpnet.distributed.collectives.work import Future
+from ddpnet.distributed.step.grad_bucket import GradBucket
 
 __all__ = ["PostLocalSGDState", "post_localSGD_hook"]
 

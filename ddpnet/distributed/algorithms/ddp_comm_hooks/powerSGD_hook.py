@@ -12,10 +12,10 @@ import numpy as np
 from ddpnet.backend import Array, host
 from ddpnet.distributed import get_world_size
 from ddpnet.distributed.algorithms.ddp_comm_hooks.default_hooks import mean, sum_of
-from ddpnet.distributed.compression import PowerSGD, matrix_shape
-from ddpnet.distributed.grad_bucket import GradBucket
-from ddpnet.distributed.low_rank import orthonormal
-from ddpnet.distributed.work import Future
+from ddpnet.distributed.collectives.work import Future
+from ddpnet.distributed.step.compression import PowerSGD, matrix_shape
+from ddpnet.distributed.step.grad_bucket import GradBucket
+from ddpnet.distributed.step.low_rank import orthonormal
 from ddpnet.random import stream
 from ddpnet.tensor import Tensor
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ddpnet.distributed.algorithms.model_averaging import utils
-from ddpnet.distributed.groups import find
+from ddpnet.distributed.collectives.groups import find
 
 __all__ = ["ModelAverager", "PeriodicModelAverager"]
 

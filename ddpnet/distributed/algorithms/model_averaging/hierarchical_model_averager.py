@@ -8,8 +8,8 @@ from typing import Any
 
 from ddpnet.distributed.algorithms.model_averaging import utils
 from ddpnet.distributed.algorithms.model_averaging.averagers import WHEN_ONE, ModelAverager
-from ddpnet.distributed.communicator import Communicator
-from ddpnet.distributed.membership import communicator_of
+from ddpnet.distributed.collectives.membership import communicator_of
+from ddpnet.distributed.transport.communicator import Communicator
 
 
 class HierarchicalModelAverager(ModelAverager):

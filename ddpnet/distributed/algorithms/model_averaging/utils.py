@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ddpnet.backend import array_module, host
-from ddpnet.distributed.groups import GroupMember
-from ddpnet.distributed.membership import communicator_of
-from ddpnet.distributed.tree import tree_all_reduce
+from ddpnet.distributed.collectives.groups import GroupMember
+from ddpnet.distributed.collectives.membership import communicator_of
+from ddpnet.distributed.step.tree import tree_all_reduce
 from ddpnet.kernels.precision import is_half
 from ddpnet.tensor import Tensor
 

@@ -1,0 +1,1 @@
+"""`torch.distributed`'s groups and what their ranks do together."""

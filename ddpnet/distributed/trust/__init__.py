@@ -1,0 +1,1 @@
+"""What ranks compare, so that none of them goes astray unseen."""
