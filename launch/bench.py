@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from ddpnet.distributed import connect, cost
-from ddpnet.distributed.cost import Link, all_reduce_seconds, predicted_efficiency
+from ddpnet.distributed import connect
+from ddpnet.distributed.step import cost
+from ddpnet.distributed.step.cost import Link, all_reduce_seconds, predicted_efficiency
 from ddpnet.errors import InputError
 
 from . import machine, placement

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ddpnet.distributed import Communicator, cost
-from ddpnet.distributed.cost import Link
-from ddpnet.distributed.exchange import AllReduce
-from ddpnet.distributed.mpi import load
-from ddpnet.distributed.tree import nodes_within, share
-from ddpnet.distributed.window import Window
+from ddpnet.distributed import Communicator
+from ddpnet.distributed.step import cost
+from ddpnet.distributed.step.cost import Link
+from ddpnet.distributed.step.exchange import AllReduce
+from ddpnet.distributed.step.tree import nodes_within, share
+from ddpnet.distributed.step.window import Window
+from ddpnet.distributed.transport.mpi import load
 
 SIZES = (4096, 2**16, 250_000, 2**20, 2**22, 25 * 2**20, 2**26)
 """Bytes that are all-reduced."""

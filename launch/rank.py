@@ -74,8 +74,8 @@ def _place() -> tuple[int, int]:
 
 
 def _fail(error: BaseException, script: bool) -> NoReturn:
-    from ddpnet.distributed.ending import linger, told, wait_for_turn
     from ddpnet.distributed.errors import PeerTimeoutError
+    from ddpnet.distributed.transport.ending import linger, told, wait_for_turn
     from ddpnet.errors import InputError
 
     rank, size = _place()
