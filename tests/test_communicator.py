@@ -146,7 +146,7 @@ def test_memory_of_another_process() -> None:
     """Written there, seen here; it cannot be more than there is, and goes with its processes."""
     descriptor, array = host_memory.create(100_000)
     code = (
-        "import sys; from ddpnet.distributed import host_memory\n"
+        "import sys; from ddpnet.distributed.transport import host_memory\n"
         "array = host_memory.attach(int(sys.argv[1]), int(sys.argv[2]), 100_000)\n"
         "assert not array.any(); array[:] = 7; print(host_memory.machine().hex())"
     )
