@@ -28,7 +28,7 @@ rank, wrap = 0, None
 if ranks > 1:
     distributed.init_process_group("gloo")
     rank, wrap = distributed.get_rank(), torch.nn.parallel.DistributedDataParallel
-step = step_function(torch, batch, wrap=wrap)
+step = step_function(torch, "lenet", batch, wrap=wrap)
 with open(f"{pipe}-{rank}") as orders, open(f"{results}-{rank}", "w") as report:
     for order in orders:
         steps = int(order)
