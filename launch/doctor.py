@@ -55,7 +55,7 @@ def _python() -> Iterator[Finding]:
 def _numpy() -> Iterator[Finding]:
     library = blas.describe()
     core_type, trouble = library["core type"], ""
-    if blas.has_avx512() and core_type in ("Haswell", "Zen"):
+    if blas.gains_by_avx512(blas.processor()) and core_type in ("Haswell", "Zen"):
         here = os.environ.get("OPENBLAS_CORETYPE")
         cause = f"OPENBLAS_CORETYPE is {here}" if here else "OpenBLAS does not know this processor"
         trouble = f"this processor has AVX-512, of which no use is made ({cause}): export OPENBLAS_CORETYPE=SkylakeX"

@@ -41,17 +41,28 @@ def test_the_core_type_that_was_asked_for_is_in_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "vendor", "flags"),
+    ("text", "expected"),
     [
-        ("processor : 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512f\n", "AuthenticAMD", {"avx512f"}),
-        ("vendor_id\t: GenuineIntel\nflags\t\t: sse\n", "GenuineIntel", set()),
-        ("", "", set()),
+        (
+            "vendor_id\t: AuthenticAMD\ncpu family\t: 26\nflags\t\t: fpu avx512f\nprocessor : 1\nflags : sse\n",
+            blas.Processor("AuthenticAMD", 26, frozenset({"fpu", "avx512f"})),
+        ),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: sse\n", blas.Processor("GenuineIntel", 0, frozenset({"sse"}))),
+        ("cpu family: many\n", blas.Processor()),
     ],
 )
-def test_flags_of_the_processor(tmp_path: Path, text: str, vendor: str, flags: set[str]) -> None:
+def test_what_the_system_says_of_the_processor(tmp_path: Path, text: str, expected: blas.Processor) -> None:
     (tmp_path / "cpuinfo").write_text(text)
-    found = blas.cpu_flags(tmp_path / "cpuinfo")
-    assert (found[0], {flag for flag in found[1] if "512" in flag}) == (vendor, flags)
+    assert blas.processor(tmp_path / "cpuinfo") == expected
+    assert blas.processor(tmp_path / "missing") == blas.Processor()
+
+
+def test_only_processors_with_wide_units_are_asked_for_avx512() -> None:
+    flags = frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"})
+    assert blas.gains_by_avx512(blas.Processor("AuthenticAMD", 26, flags))
+    assert not blas.gains_by_avx512(blas.Processor("AuthenticAMD", 25, flags))
+    assert not blas.gains_by_avx512(blas.Processor("AuthenticAMD", 26, flags - {"avx512vl"}))
+    assert not blas.gains_by_avx512(blas.Processor("GenuineIntel", 6, flags))
 
 
 STEPS = """

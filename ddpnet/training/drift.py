@@ -27,7 +27,7 @@ def environment_fingerprint(device: str, shards: int) -> dict[str, str]:
 
 def _processor() -> str:
     """The instruction sets that decide which code runs: for Numba's kernels, and (behind the comma) for NumPy's."""
-    flags = blas.cpu_flags()[1]
+    flags = blas.processor().flags
     compiled = " ".join(name for name in _FEATURES if name in flags)
     found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
     return f"{platform.machine()} {compiled}, numpy {' '.join(found)}"

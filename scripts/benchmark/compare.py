@@ -110,7 +110,7 @@ def machine() -> dict[str, str]:
     sys.path.insert(0, str(HERE.parent.parent))
     from ddpnet import blas
 
-    vendor, flags = blas.cpu_flags()
+    vendor, _, flags = blas.processor()
     library = blas.describe()
     return {
         "processor": f"{vendor or platform.processor()}, {os.cpu_count()} cores, "
