@@ -36,6 +36,7 @@ class Loop:
         self.reducer = Reducer(self.model, comm, shards, **options)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
         self.images, self.labels = torch.randn(batch, 784), torch.randint(0, 10, (batch,))
+        self.due = 0.0
 
     def compute(self, rows: slice) -> None:
         """Forward and backward of a shard."""
@@ -85,7 +86,11 @@ def _exchange(comm: Any, elements: int) -> Callable[[], None]:
 
 
 def _sleeping(comm: Any, sizes: Sequence[int], seconds: float, **options: Any) -> Loop:
-    """Layers of square weights whose backward sleeps, as if a GPU computed; the first ones are small, as they are."""
+    """Layers of square weights whose backward sleeps, as if a GPU computed; the first ones are small, as they are.
+
+    Each layer's gradient is due so many `seconds` after that before it, as a GPU would have it: a core that wakes up
+    late, as idle ones do, makes up for it in the next layer.
+    """
     import ddpnet as torch
 
     class Layer(torch.autograd.Function):  # type: ignore[misc,name-defined]
@@ -96,7 +101,8 @@ def _sleeping(comm: Any, sizes: Sequence[int], seconds: float, **options: Any) -
 
         @staticmethod
         def backward(ctx: Any, g: Any) -> Any:
-            time.sleep(seconds)
+            loop.due += seconds
+            time.sleep(max(0.0, loop.due - time.perf_counter()))
             return g, ctx.gradient, None
 
     class Net(torch.nn.Module):  # type: ignore[misc,name-defined]
@@ -112,7 +118,13 @@ def _sleeping(comm: Any, sizes: Sequence[int], seconds: float, **options: Any) -
 
     loop = Loop(comm, 2, Net(), 2, **options)
     start = torch.ones(1, 1, requires_grad=True)
-    loop.compute = lambda rows: loop.model(start).sum().backward()  # type: ignore[method-assign]
+
+    def compute(rows: slice) -> None:
+        loss = loop.model(start).sum()
+        loop.due = time.perf_counter()
+        loss.backward()
+
+    loop.compute = compute  # type: ignore[method-assign]
     return loop
 
 
@@ -122,6 +134,7 @@ def _hidden(comm: Any, sizes: Sequence[int], seconds: float, name: str, rounds: 
 
     def alone() -> None:
         late.reducer.run(2, late.compute)
+        comm.barrier()  # ranks wait for the slowest one, with an exchange or without
 
     for each in (early, late):
         each.gradients(), each.gradients(), each.gradients()
@@ -136,7 +149,7 @@ def _hidden(comm: Any, sizes: Sequence[int], seconds: float, name: str, rounds: 
 
 def idle(comm: Any) -> list[Figure]:
     """Overlap on one host."""
-    return _hidden(comm, [128] * 4 + [512] * 64, 1.5e-3, "", 9)
+    return _hidden(comm, [128] * 4 + [512] * 64, 0.5e-3, "", 31)
 
 
 def wire(comm: Any) -> list[Figure]:

@@ -6,21 +6,16 @@ computes nothing can be gained, since the exchange is work for the core, too. So
 
 from __future__ import annotations
 
-import ctypes
-import os
 import statistics
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+
+from ddpnet.distributed.step.exchange_thread import ExchangeThread
 
 PROBES = 6
 """Steps of either kind that are timed before the choice."""
 _GAIN = 0.98
 """What an early exchange must take of a late one's time to be chosen."""
-_PR_SET_TIMERSLACK = 29
-_NICE = 10
 
 
 class Overlap:
@@ -38,8 +33,7 @@ class Overlap:
         """What the last step took on this rank."""
         self.waiting = False
         """Whether the program waits for the thread, which then need not be considerate."""
-        self._executor: ThreadPoolExecutor | None = None
-        self._running: list[Future[None]] = []
+        self._thread: ExchangeThread | None = None
 
     @property
     def decided(self) -> bool | None:
@@ -64,29 +58,22 @@ class Overlap:
 
     def start(self, exchange: Callable[[], None]) -> None:
         """Let the thread exchange something, after what it was given before."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, "ddpnet exchange", _be_considerate)
-        self._running.append(self._executor.submit(exchange))
+        if self._thread is None:
+            self._thread = ExchangeThread()
+        self._thread.start(exchange)
 
     def finish(self) -> None:
         """Wait for all that was started; an error of the thread is raised here."""
-        running, self._running = self._running, []
+        if self._thread is None:
+            return
         self.waiting = True
         try:
-            for future in running:
-                future.result()
+            self._thread.finish()
         finally:
             self.waiting = False
 
     def close(self) -> None:
         """End the thread."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
-
-
-def _be_considerate() -> None:
-    """Let this thread yield to others that have work, and sleep no longer than it asks for (Linux)."""
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1000))
+        if self._thread is not None:
+            self._thread.close()
+            self._thread = None
