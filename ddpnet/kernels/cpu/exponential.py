@@ -1,6 +1,7 @@
-"""Exponential and error function for compiled loops; those of float32 are polynomials, which become vector code.
+"""Exponential, sigmoid, tanh and error function for compiled loops; those of float32 are polynomials, which become
+vector code.
 
-At 2**20 numbers: 0.2 ns each, against 2.4 ns with the C library's exp.
+On a Zen 4, a number: exp 0.35 ns, tanh 0.37, sigmoid 0.43; the C library's exp takes 2.4.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 _F = np.float32
 _LOG2E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693359375), _F(-2.12194440e-4)
-_HALF, _ONE = _F(0.5), _F(1)
+_HALF, _ONE, _TWO = _F(0.5), _F(1), _F(2)
 _LOWEST, _HIGHEST = _F(-87.33654), _F(88.72283)
+_FLAT = _F(20)  # tanh(10) is 1
 _EXPONENT_BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
+_FASTMATH = {"contract", "nsz"}
 
 
 def exp(x: Any) -> Any:
@@ -24,12 +27,35 @@ def exp(x: Any) -> Any:
     return math.exp(x)
 
 
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)); of float32 within 2.5 units in the last place."""
+    return 1 / (1 + math.exp(-x))
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent; of float32 within 2.5 units in the last place."""
+    return math.tanh(x)
+
+
 def erfc(x: Any) -> Any:
     """1 - erf(x); of float32 within 1.2e-7 of the value (Press et al., Numerical Recipes, 6.2)."""
     return math.erfc(x)
 
 
-@overload(exp, jit_options={"fastmath": {"contract", "nsz"}})
+@register_jitable(fastmath=_FASTMATH)
+def _excess(z, n):
+    """exp(r) - 1 for r = z - n * log(2), which is at most log(2) / 2 in size."""
+    r = z - n * _LN2_HIGH - n * _LN2_LOW
+    p = _F(1.9875691500e-4)
+    p = p * r + _F(1.3981999507e-3)
+    p = p * r + _F(8.3334519073e-3)
+    p = p * r + _F(4.1665795894e-2)
+    p = p * r + _F(1.6666665459e-1)
+    p = p * r + _F(5.0000001201e-1)
+    return p * (r * r) + r
+
+
+@overload(exp, jit_options={"fastmath": _FASTMATH})
 def _exp(x: Any) -> Any:
     if x != types.float32:
 
@@ -41,14 +67,7 @@ def _exp(x: Any) -> Any:
     def exp_of_float32(x: Any) -> Any:
         z = min(max(x, _LOWEST), _HIGHEST)
         n = np.floor(z * _LOG2E + _HALF)
-        r = z - n * _LN2_HIGH - n * _LN2_LOW
-        p = _F(1.9875691500e-4)
-        p = p * r + _F(1.3981999507e-3)
-        p = p * r + _F(8.3334519073e-3)
-        p = p * r + _F(4.1665795894e-2)
-        p = p * r + _F(1.6666665459e-1)
-        p = p * r + _F(5.0000001201e-1)
-        y = p * (r * r) + r + _ONE
+        y = _excess(z, n) + _ONE
         # two factors, as 2**128 is no float32
         half = np.int32(n) >> np.int32(1)
         rest = np.int32(n) - half
@@ -61,7 +80,41 @@ def _exp(x: Any) -> Any:
     return exp_of_float32
 
 
-@overload(erfc, jit_options={"fastmath": {"contract", "nsz"}})
+@overload(sigmoid, jit_options={"fastmath": _FASTMATH})
+def _sigmoid(x: Any) -> Any:
+    one = _ONE if x == types.float32 else 1.0
+
+    def sigmoid_of_float(x: Any) -> Any:
+        return one / (one + exp(-x))
+
+    return sigmoid_of_float
+
+
+@overload(tanh, jit_options={"fastmath": _FASTMATH})
+def _tanh(x: Any) -> Any:
+    if x != types.float32:
+
+        def tanh_of_float64(x: Any) -> Any:
+            return math.tanh(x)
+
+        return tanh_of_float64
+
+    def tanh_of_float32(x: Any) -> Any:
+        # e / (e + 2) with e = exp(2 |x|) - 1, which keeps its digits where x is small
+        size = abs(x)
+        z = size * _TWO
+        z = z if z < _FLAT else _FLAT
+        n = np.floor(z * _LOG2E + _HALF)
+        scale = np.int32((np.int32(n) + _EXPONENT_BIAS) << _MANTISSA_BITS).view(np.float32)
+        e = scale * _excess(z, n) + (scale - _ONE)
+        y = e / (e + _TWO)
+        y = y if x >= _F(0) else -y
+        return y if size > _F(0) else x  # -0 and what is no number stay what they are
+
+    return tanh_of_float32
+
+
+@overload(erfc, jit_options={"fastmath": _FASTMATH})
 def _erfc(x: Any) -> Any:
     if x != types.float32:
 
