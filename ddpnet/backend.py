@@ -77,14 +77,14 @@ def cuda_device_count() -> int:
 
 def array_module(array: Array) -> Any:
     """The module whose functions work on `array`: NumPy, CuPy, or for a Tensor `ops.namespace`, with NumPy's names."""
-    if isinstance(array, np.ndarray | np.generic):
+    if type(array) is np.ndarray or isinstance(array, np.ndarray | np.generic):
         return np
     return cupy() if type(array).__module__.partition(".")[0] == "cupy" else array.__array_namespace__()
 
 
 def is_array(value: object) -> bool:
     """Whether `value` is an array of NumPy or CuPy."""
-    return isinstance(value, np.ndarray) or type(value).__module__.partition(".")[0] == "cupy"
+    return isinstance(value, np.ndarray) or (value is not None and type(value).__module__.partition(".")[0] == "cupy")
 
 
 def shares_memory(a: Array, b: Array) -> bool:

@@ -86,6 +86,9 @@ class Tensor:
     output_nr: int
     hooks: dict[str, Hooks] | None
     accumulator: Any
+    _requires_grad: bool
+    _version: Version | None
+    _view: ViewOf | None
 
     def __init__(self, *data: Any) -> None:
         first = data[0] if len(data) == 1 else None
@@ -97,14 +100,9 @@ class Tensor:
             self.array = first
         else:
             self.array = _legacy_array(data)
-        self.grad = None
-        self.grad_fn = None
+        self.grad = self.grad_fn = self.hooks = self.accumulator = self._version = self._view = None
         self.output_nr = 0
-        self.hooks = None
-        self.accumulator = None
         self._requires_grad = False
-        self._version: Version | None = None
-        self._view: ViewOf | None = None
 
     if TYPE_CHECKING:  # methods and operators come from `@method`
 
@@ -339,6 +337,21 @@ class Tensor:
         copy.grad = None if self.grad is None else Tensor(self.grad.array.copy())
         memo[id(self)] = copy
         return copy
+
+
+_new = object.__new__
+
+
+def tensor_of(array: Array) -> Tensor:
+    """`Tensor(array)` for what is an array, or a scalar of NumPy's: 0.15 instead of 0.28 µs."""
+    if type(array) is not np.ndarray:
+        return Tensor(array)
+    tensor: Tensor = _new(Tensor)
+    tensor.array = array
+    tensor.grad = tensor.grad_fn = tensor.hooks = tensor.accumulator = tensor._version = tensor._view = None
+    tensor.output_nr = 0
+    tensor._requires_grad = False
+    return tensor
 
 
 def _legacy_array(data: tuple[Any, ...]) -> Array:

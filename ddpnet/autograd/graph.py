@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ddpnet.autograd.grad_mode import mode, set_grad_enabled
+from ddpnet import numpy_warnings
+from ddpnet.autograd.grad_mode import mode
 from ddpnet.backend import Array
-from ddpnet.tensor import Hooks, Tensor
+from ddpnet.tensor import Hooks, Tensor, tensor_of
 
 _next_age = itertools.count().__next__
 
@@ -83,7 +84,7 @@ class AccumulateGrad(Node):
     """The end of the graph: adds the gradient of a leaf to its `.grad`."""
 
     def __init__(self, variable: Tensor) -> None:
-        super().__init__()
+        Node.__init__(self)
         self.variable = variable
 
     @property
@@ -98,14 +99,15 @@ class AccumulateGrad(Node):
         if isinstance(gradient, Tensor):
             leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
         elif leaf.grad is None:
-            leaf.grad = Tensor(gradient if own and gradient.flags.c_contiguous else gradient.copy("C"))
+            leaf.grad = tensor_of(gradient if own and gradient.flags.c_contiguous else gradient.copy("C"))
         elif leaf.grad.requires_grad:  # it has a history, which an update in place would falsify
             leaf.grad = Tensor(leaf.grad.array + gradient)
         else:
             leaf.grad.array += gradient
             leaf.grad.changed()
-        for hook in tuple(leaf.hooks["accumulated"].values()) if leaf.hooks else ():
-            hook(leaf)
+        if leaf.hooks is not None:
+            for hook in tuple(leaf.hooks["accumulated"].values()):
+                hook(leaf)
 
 
 def accumulator(leaf: Tensor) -> AccumulateGrad:
@@ -119,9 +121,10 @@ def accumulator(leaf: Tensor) -> AccumulateGrad:
 
 def edge_to(tensor: Tensor) -> tuple[Node, int]:
     """Where the gradient of `tensor` goes; RuntimeError for one of several views whose base was updated in place."""
-    if tensor._view is not None and tensor._view.stale:
+    view = tensor._view
+    if view is not None and view.stale:
         raise RuntimeError(
-            f"Output {tensor.output_nr} of {tensor._view.maker} is a view and its base or another view of its base has "
+            f"Output {tensor.output_nr} of {view.maker} is a view and its base or another view of its base has "
             "been modified inplace. This view is the output of a function that returns multiple views. Such functions "
             "do not allow the output views to be modified inplace. You should replace the inplace operation by an "
             "out-of-place one."
@@ -150,9 +153,10 @@ class _Arrivals:
 
     __slots__ = ("gradients", "own")
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, output: int, gradient: Gradient, own: bool) -> None:
         self.gradients: list[Gradient | None] = [None] * outputs
         self.own = [False] * outputs
+        self.gradients[output], self.own[output] = gradient, own
 
     def add(self, output: int, gradient: Gradient, own: bool) -> None:
         """Add in place only to an array that the walk made itself."""
@@ -196,14 +200,16 @@ def run_backward(
     """
     outer, _callbacks.running = _callbacks.running, []
     walk = _Walk(retain_graph, create_graph, None if wanted is None else [edge_to(tensor) for tensor in wanted])
+    recording, mode.enabled = mode.enabled, create_graph
+    warned = numpy_warnings.off()
     try:
-        with set_grad_enabled(create_graph), np.errstate(all="ignore"):
-            found = walk.run(roots)
-            for callback in _callbacks.running:
-                callback()
+        found = walk.run(roots)
+        for callback in _callbacks.running:
+            callback()
         return found
     finally:
-        _callbacks.running = outer
+        numpy_warnings.restore(warned)
+        mode.enabled, _callbacks.running = recording, outer
 
 
 class _Walk:
@@ -240,15 +246,16 @@ class _Walk:
             return
         arrived = self.arrivals.get(node)
         if arrived is None:
-            arrived = self.arrivals[node] = _Arrivals(node.outputs)
+            self.arrivals[node] = _Arrivals(node.outputs, output, gradient, own)
             heapq.heappush(self.youngest_first, (-node.age, node))
-        arrived.add(output, gradient, own)
+        else:
+            arrived.add(output, gradient, own)
 
     def visit(self, node: Node, arrived: _Arrivals) -> None:
         """Take the gradients of a node's outputs to those of its inputs, and deliver them."""
-        arrived_ids = [id(gradient) for gradient in arrived.gradients]
+        given = arrived.gradients
         if self.on_the_way is None and node.node_hooks is None and node.trace is None:
-            gradients = self._propagated(node, arrived.gradients)
+            gradients = node.propagate_recorded(given) if self.create_graph else node.propagate(given)
         elif self.on_the_way is None or self._leads(node):
             gradients = self._watched(node, arrived)
         else:
@@ -258,11 +265,8 @@ class _Walk:
         fresh = node.fresh and not self.create_graph
         for (source, output), gradient in zip(node.edges, gradients, strict=True):
             if source is not None and gradient is not None:
-                own = fresh and gradient.base is None and id(gradient) not in arrived_ids
+                own = fresh and gradient.base is None and _is_new(gradient, given)
                 self.deliver(source, output, gradient, own)
-
-    def _propagated(self, node: Node, gradients: list[Gradient | None]) -> Sequence[Gradient | None]:
-        return node.propagate_recorded(gradients) if self.create_graph else node.propagate(gradients)
 
     def _watched(self, node: Node, arrived: _Arrivals) -> Sequence[Gradient | None]:
         """`propagate` of what is wanted alone, with the node's hooks, and with its place in the program in errors."""
@@ -273,7 +277,8 @@ class _Walk:
         if node.node_hooks is not None:
             arrived.gradients = _run_node_hooks(node, "before", arrived.gradients)
         try:
-            gradients = self._propagated(node, arrived.gradients)
+            propagate = node.propagate_recorded if self.create_graph else node.propagate
+            gradients = propagate(arrived.gradients)
         except Exception as error:
             if node.trace is not None:
                 error.add_note(f"{node.name()} was recorded here:\n{node.trace}")
@@ -289,6 +294,14 @@ class _Walk:
     def _leads(self, node: Node) -> bool:
         """Whether an input of `node` is on the way to what is wanted."""
         return any(source in self.on_the_way for source, _ in node.edges)  # type: ignore[operator]
+
+
+def _is_new(gradient: Gradient, given: list[Gradient | None]) -> bool:
+    """Whether a gradient is none of those that were given."""
+    for one in given:  # noqa: SIM110 - a generator would take three times as long
+        if one is gradient:
+            return False
+    return True
 
 
 def _leading_to(targets: set[Node], roots: Iterable[Node]) -> set[Node]:

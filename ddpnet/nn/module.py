@@ -82,9 +82,13 @@ class Module(Tree, Hooked, Stateful):
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        for place in ("_parameters", "_buffers", "_modules"):
-            if place in own and name in own[place]:
-                return own[place][name]
+        if "_modules" in own:  # set by `__init__`, as the others
+            if name in own["_parameters"]:
+                return own["_parameters"][name]
+            if name in own["_modules"]:
+                return own["_modules"][name]
+            if name in own["_buffers"]:
+                return own["_buffers"][name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:

@@ -29,12 +29,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ddpnet import numpy_warnings
 from ddpnet.autograd.grad_mode import mode
 from ddpnet.autograd.graph import NOWHERE, Node, edge_to, tensor_at
 from ddpnet.backend import Array, is_array, shares_memory
 from ddpnet.dtypes import category, from_numpy
 from ddpnet.memory import Version, ViewOf
-from ddpnet.tensor import Tensor
+from ddpnet.tensor import Tensor, tensor_of
 
 _Kept = tuple[Array, int, Version | None, int]
 """A saved array that belongs to a tensor; the number of the input, or, from the number of inputs on, of the output; its
@@ -80,54 +81,79 @@ class Op(Node):
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Compute, and record if a gradient is wanted; returns a Tensor, or a tuple of them."""
         node = cls.__new__(cls)
-        enabled = mode.enabled
-        node.needs = tuple([enabled and isinstance(x, Tensor) and x._requires_grad for x in inputs])
-        arrays = [x.array if isinstance(x, Tensor) else x for x in inputs]
+        recording = mode.enabled
+        arrays: list[Any] = []
+        needs: list[bool] = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                arrays.append(x.array)
+                needs.append(recording and x._requires_grad)
+            else:
+                arrays.append(x)
+                needs.append(False)
+        node.needs = tuple(needs)
+        before = numpy_warnings.off()
         try:
-            with np.errstate(all="ignore"):
-                result = node.forward(*arrays, **options)
+            result = node.forward(*arrays, **options)
         except ValueError as error:  # NumPy's word for shapes that do not fit
             raise RuntimeError(str(error)) from error
-        made = results = result if type(result) is tuple else (result,)
+        finally:
+            numpy_warnings.restore(before)
+        made = result if type(result) is tuple else (result,)
+        outputs = tuple([tensor_of(y) for y in cls._results(made, arrays)])
+        if cls.view and True in [shares_memory(arrays[0], y.array) or not y.array.size for y in outputs]:
+            kind = "no_grad" if not recording else "several" if made is result else ""
+            ViewOf.connect(inputs[0], outputs, cls, options, kind)
+        if True in needs:
+            node._record(inputs, outputs, made)
+        return outputs if made is result else outputs[0]
+
+    @classmethod
+    def _results(cls, made: tuple[Array, ...], inputs: list[Any]) -> tuple[Array, ...]:
+        """What `forward` made, with copies where it has the memory of an input though the operation is no view."""
+        results = made
         if not cls.view:
-            for y in results:
-                if y.base is not None or y is arrays[0]:
-                    results = tuple([_apart(y, arrays) for y in results])
+            for y in made:
+                if y.base is not None or y is inputs[0]:
+                    results = tuple([_apart(y, inputs) for y in made])
                     break
         if cls.dense:
             results = tuple([y if y.flags.c_contiguous else y.copy() for y in results])
-        outputs = tuple([Tensor(y) for y in results])
-        if cls.view and any(shares_memory(arrays[0], y.array) or not y.array.size for y in outputs):
-            kind = "no_grad" if not enabled else "several" if type(result) is tuple else ""
-            ViewOf.connect(inputs[0], outputs, cls, options, kind)
-        if True in node.needs:
-            node._record(inputs, outputs, made)
-        return outputs if type(result) is tuple else outputs[0]
+        return results
 
     def _record(self, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...], made: tuple[Array, ...]) -> None:
-        self.edges = tuple([edge_to(x) if need else NOWHERE for x, need in zip(inputs, self.needs, strict=True)])
+        edges: list[tuple[Node | None, int]] = []
+        metas: list[tuple[tuple[int, ...], np.dtype[Any]] | None] = []
+        for x, need in zip(inputs, self.needs, strict=True):
+            if need:
+                edges.append(edge_to(x))
+                metas.append((x.array.shape, x.array.dtype))
+            else:
+                edges.append(NOWHERE)
+                metas.append(None)
+        self.edges, self._inputs = tuple(edges), metas
         Node.__init__(self)
-        self._inputs = [
-            (x.array.shape, x.array.dtype) if need else None for x, need in zip(inputs, self.needs, strict=True)
-        ]
         if len(outputs) > 1:
             self._outputs = [(y.array.shape, y.array.dtype) for y in outputs]
         for number, output in enumerate(outputs):
             if self.differentiable[number] and output.array.dtype.kind in "fV":
                 output.grad_fn, output.output_nr, output._requires_grad = self, number, True
             if output.array is not made[number]:  # a scalar of NumPy's became an array, or a copy was made
-                self.saved = tuple(output.array if kept is made[number] else kept for kept in self.saved)
+                self.saved = tuple([output.array if kept is made[number] else kept for kept in self.saved])
         if self.saved:
             self._watch(inputs + outputs)
 
     def _watch(self, tensors: tuple[Any, ...]) -> None:
         """Note which inputs and outputs were saved, and their versions."""
-        saved = [id(array) for array in self.saved]
-        self._kept = [
-            (x.array, place, x.version, x.version.value)
-            for place, x in enumerate(tensors)
-            if isinstance(x, Tensor) and id(x.array) in saved
-        ]
+        kept = []
+        for place, x in enumerate(tensors):
+            if isinstance(x, Tensor):
+                for array in self.saved:
+                    if array is x.array:
+                        version = x.version
+                        kept.append((array, place, version, version.value))
+                        break
+        self._kept = kept
 
     def propagate(self, gradients: list[Array | None]) -> Sequence[Array | None]:
         """Check what was saved, call `backward`, and bring its gradients to the shapes and dtypes of the inputs."""
@@ -140,9 +166,15 @@ class Op(Node):
         results = self.backward(*gradients)
         if type(results) is not tuple:
             results = (results,)
-        return [
-            None if meta is None or g is None else _fit(g, *meta) for g, meta in zip(results, self._inputs, strict=True)
-        ]
+        fitted: list[Array | None] = []
+        for g, meta in zip(results, self._inputs, strict=True):
+            if g is None or meta is None:
+                fitted.append(None)
+            elif type(g) is np.ndarray and g.shape == meta[0] and g.dtype is meta[1]:
+                fitted.append(g)
+            else:
+                fitted.append(_fit(g, *meta))
+        return fitted
 
     def propagate_recorded(self, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
         """As `propagate`, with Tensors."""
@@ -241,7 +273,7 @@ class Op(Node):
 
 def _apart(result: Array, inputs: list[Any]) -> Array:
     """`result`, or a copy if it has the memory of an input: only what is declared a view may."""
-    return result.copy() if any(is_array(x) and shares_memory(result, x) for x in inputs) else result
+    return result.copy() if True in [is_array(x) and shares_memory(result, x) for x in inputs] else result
 
 
 def _fit(gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
