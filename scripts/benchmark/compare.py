@@ -1,157 +1,123 @@
-"""Times training steps of ddpnet and of PyTorch side by side: rounds in turn, medians, ratios round by round."""
+"""Training with ddpnet beside the same with PyTorch, in one run: ratios with their spread, each beside its goal.
+
+A ratio is the peer's figure over ours, the median of rounds that both take in turn, with the quartiles; above 1 ddpnet
+is faster or smaller. One thread a rank, float32, the same model and batch. Where a model has convolutions, the peer is
+the faster of PyTorch's default and channels_last layouts; where there are several ranks, DistributedDataParallel with
+gloo. "x its products" is our time over that of the step's matrix products alone at this machine's speed for large ones
+(sgemm of 1024 x 1024 x 1024, measured in the same rounds); JSON has the time of the products themselves, too.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import socket
-import statistics
-import subprocess
+import signal
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-DEADLINE_S = 120
+import epoch
+import processes
+import steps
+from peers import WorkerError
+from table import HEADER, Row, machine
+
+CASES = (*steps.BATCHES, "memory", "import", "epoch")
 
 
-class Peer:
-    """The processes of one library, waiting for orders."""
-
-    def __init__(self, library: str, batch: int, ranks: int, folder: Path) -> None:
-        self.library, self.ranks = library, ranks
-        pipe, results = folder / f"{library}-orders", folder / f"{library}-times"
-        pipes = [Path(f"{pipe}-{rank}") for rank in range(ranks)]
-        reports = [Path(f"{results}-{rank}") for rank in range(ranks)]
-        for fifo in (*pipes, *reports):
-            os.mkfifo(fifo)
-        command = [sys.executable, str(HERE / "worker.py"), library, str(batch // ranks), str(pipe), str(results)]
-        self.processes = _start(library, [*command, str(ranks)], ranks)
-        self.orders = [fifo.open("w") for fifo in pipes]  # waits until the worker listens
-        self.times = [fifo.open() for fifo in reports]
-
-    def round(self, steps: int) -> float:
-        """Seconds a step, of the slowest rank."""
-        for orders in self.orders:
-            print(steps, file=orders, flush=True)
-        return max(float(times.readline()) for times in self.times)
-
-    def end(self) -> None:
-        for orders in self.orders:
-            orders.close()
-        for process in self.processes:
-            process.wait(DEADLINE_S)
+def measure(options: argparse.Namespace, peer: str | None) -> Iterator[Row]:
+    """The rows that were asked for, one after the other."""
+    for case in dict.fromkeys(options.case or CASES):
+        if case in steps.BATCHES:
+            for ranks in options.ranks or steps.RANKS.get(case, (1,)):
+                for batch in options.batch or steps.BATCHES[case]:
+                    yield steps.compare(case, batch, ranks, peer=peer, rounds=options.rounds, device=options.device)
+        elif case == "import":
+            yield from processes.compare_start(peer=peer, rounds=options.rounds)
+        elif options.device != "cpu":
+            print(f"{case}: left out: it is measured on the CPU only", flush=True)
+        elif case == "memory":
+            for model, batch in processes.MEMORY:
+                yield processes.compare_memory(model, batch, peer=peer)
+        else:
+            for ranks in options.ranks or (2,):
+                yield epoch.compare(ranks, peer=peer, rounds=options.rounds)
 
 
-def _start(library: str, command: list[str], ranks: int) -> list[subprocess.Popen[bytes]]:
-    environment = {**os.environ, **ONE_THREAD}
-    if ranks == 1:
-        return [subprocess.Popen(command, env=environment)]
-    if library == "ddpnet":
-        mpiexec = Path(sys.executable).parent / "mpiexec"
-        return [subprocess.Popen([str(mpiexec), "-n", str(ranks), *command], env=environment)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-    return [subprocess.Popen(command, env={**environment, **world, "RANK": str(rank)}) for rank in range(ranks)]
-
-
-def compare_steps(batch: int, ranks: int, rounds: int) -> dict[str, object]:
-    """Times of a LeNet step of both libraries, in turn, on as many ranks each."""
-    with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = (Peer(library, batch, ranks, Path(folder)) for library in ("ddpnet", "torch"))
-        ours.round(20)  # compiles kernels, fills pools
-        theirs.round(20)
-        steps = max(5, int(0.15 / theirs.round(20)))
-        pairs = [(ours.round(steps), theirs.round(steps)) for _ in range(rounds)]
-        ours.end()
-        theirs.end()
-    where = "1 rank" if ranks == 1 else f"{ranks} ranks, against DDP with gloo"
-    return _row(f"LeNet step, batch {batch}, {where}", pairs)
-
-
-def compare_imports(rounds: int) -> dict[str, object]:
-    """Times of a Python process that imports the library, less those of one that imports nothing."""
-
-    def seconds(statement: str) -> float:
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", statement], check=True)
-        return time.perf_counter() - started
-
-    seconds("import ddpnet"), seconds("import torch")
-    pairs = []
-    for _ in range(rounds):
-        nothing = seconds("pass")
-        pairs.append((seconds("import ddpnet") - nothing, seconds("import torch") - nothing))
-    return _row("import", pairs)
-
-
-def _row(name: str, pairs: list[tuple[float, float]]) -> dict[str, object]:
-    ratios = sorted(theirs / ours for ours, theirs in pairs)
-    quarter = len(ratios) // 4
-    return {
-        "case": name,
-        "ddpnet_ms": 1e3 * statistics.median(ours for ours, _ in pairs),
-        "torch_ms": 1e3 * statistics.median(theirs for _, theirs in pairs),
-        "ratio": statistics.median(ratios),
-        "ratio_quartiles": [ratios[quarter], ratios[-1 - quarter]],
-        "rounds": len(pairs),
-    }
-
-
-def machine() -> dict[str, str]:
-    """What the times were taken on."""
-    sys.path.insert(0, str(HERE.parent.parent))
-    from ddpnet import blas
-
-    vendor, _, flags = blas.processor()
-    library = blas.describe()
-    return {
-        "processor": f"{vendor or platform.processor()}, {os.cpu_count()} cores, "
-        f"{'AVX-512' if 'avx512f' in flags else 'no AVX-512'}",
-        "blas": f"{library['library']} {library['version']}, {library['core type']}",
-        **{name: metadata.version(name) for name in ("ddpnet", "numpy", "numba", "mpi4py", "torch")},
-        "python": platform.python_version(),
-    }
-
-
-def main() -> None:
-    """Run the cases that were asked for, and print their table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", choices=("lenet", "import"), action="append", help="what to time (default: all)")
-    parser.add_argument("--ranks", type=int, action="append", help="ranks of the step (default: 1 and 2)")
-    parser.add_argument("--batch", type=int, default=64, help="global batch of the step (default: 64)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of each library (default: 15)")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+def parse() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    number = _positive
+    parser.add_argument(
+        "--case", choices=CASES, action="append", help="what to measure; may be repeated (default: all)"
+    )
+    parser.add_argument(
+        "--batch", type=number, action="append", help="global batch of steps (default: each case's own)"
+    )
+    parser.add_argument("--ranks", type=number, action="append", help="ranks (default: LeNet 1 and 2, epoch 2, else 1)")
+    parser.add_argument(
+        "--rounds", type=number, default=15, help="most rounds of a case (default: 15; slow ones: fewer)"
+    )
+    parser.add_argument("--peer", choices=("torch", "none"), help="default: torch where it is installed")
+    parser.add_argument("--device", default="cpu", help="of the steps: cpu or cuda (default: cpu)")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args()
+    for batch in options.batch or ():
+        for ranks in options.ranks or ():
+            if batch % ranks:
+                parser.error(f"--batch {batch} cannot be cut for --ranks {ranks}")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json: there is no folder {options.json.parent}")
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text!r}")
+    return int(text)
+
+
+def _peer(wanted: str | None) -> str | None:
+    """The library to compare with; SystemExit if it was asked for and is not there."""
+    if wanted == "none":
+        return None
     try:
         metadata.version("torch")
     except metadata.PackageNotFoundError:
-        sys.exit("the peer is missing: .venv/bin/pip install torch (a build for the CPU will do)")
-    cases = options.case or ["lenet", "import"]
-    rows = []
-    if "lenet" in cases:
-        rows += [compare_steps(options.batch, ranks, options.rounds) for ranks in options.ranks or (1, 2)]
-    if "import" in cases:
-        rows.append(compare_imports(max(3, options.rounds // 3)))
-    described = machine()
+        how = "the peer is missing: .venv/bin/pip install torch (a build for the CPU will do)"
+        if wanted is not None:
+            sys.exit(how)
+        print(f"only ddpnet: {how}")
+        return None
+    return "torch"
+
+
+def main() -> int:
+    """Measure, print a row as soon as it is there, and write the file; 1 if a process failed."""
+    options = parse()
+    peer = _peer(options.peer)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nothing is left behind
+    began, rows, failure = time.perf_counter(), [], ""
+    print(HEADER, flush=True)
+    try:
+        for row in measure(options, peer):
+            rows.append(row)
+            print(row, flush=True)
+    except WorkerError as error:
+        failure = str(error)
+    described = {**machine(peer), "seconds": f"{time.perf_counter() - began:.0f}"}
     print("one thread a rank; " + "; ".join(f"{name} {value}" for name, value in described.items()))
-    print(f"{'case':<52}{'ddpnet':>10}{'torch':>10}{'ratio':>8}   quartiles")
-    for row in rows:
-        low, high = row["ratio_quartiles"]  # type: ignore[misc]
-        print(
-            f"{row['case']:<52}{row['ddpnet_ms']:>7.2f} ms{row['torch_ms']:>7.2f} ms{row['ratio']:>8.2f}   "
-            f"{low:.2f} to {high:.2f}"
-        )
-    if options.json:
-        options.json.write_text(json.dumps({"machine": described, "cases": rows}, indent=2) + "\n")
+    if options.json is not None:
+        content = {"machine": described, "failure": failure or None, "cases": [row.to_json() for row in rows]}
+        options.json.write_text(json.dumps(content, indent=2) + "\n")
+    if failure:
+        print(f"bench: {failure}", file=sys.stderr)
+    return 1 if failure else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -126,7 +126,7 @@ def gpt(torch: Any) -> Any:
             self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
 
         def forward(self, x: Any) -> Any:
-            x = self.tokens(x) + self.positions(torch.arange(x.shape[1]))
+            x = self.tokens(x) + self.positions(torch.arange(x.shape[1], device=x.device))
             return self.head(self.norm(self.blocks(x)))
 
     return GPT()

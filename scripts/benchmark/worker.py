@@ -1,20 +1,22 @@
-"""One process of a benchmark: makes steps when told to through a pipe, and writes down how long they took.
+"""One process of a benchmark: repeats a task when told to through a socket, and answers how long it took.
 
-    worker.py LIBRARY BATCH PIPE RESULTS [RANKS]
+    worker.py TASK
 
-Between rounds a worker blocks on its pipe and so takes no time from its peer.
+`TASK` is JSON: what `peers.Task` has, and the path of the socket. Between rounds the process waits for its socket, and
+so takes no time from the others; it ends when the socket is closed.
 """
 
 from __future__ import annotations
 
-import os
+import json
+import socket
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
-library, batch, pipe, results = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
-ranks = int(sys.argv[5]) if len(sys.argv) > 5 else 1
-
-if library == "torch":
+task = json.loads(sys.argv[1])
+if task["kind"] == "torch":
     import torch
 
     torch.set_num_threads(1)
@@ -22,22 +24,57 @@ if library == "torch":
 else:
     import ddpnet as torch  # type: ignore[no-redef]
     from ddpnet import distributed  # type: ignore[no-redef]
-from models import step_function  # noqa: E402 - after the library, whose settings come before NumPy
+import products  # noqa: E402 - after the library, whose settings come before NumPy
+from models import step_function  # noqa: E402
 
-rank, wrap = 0, None
-if ranks > 1:
-    distributed.init_process_group("gloo")
-    rank, wrap = distributed.get_rank(), torch.nn.parallel.DistributedDataParallel
-step = step_function(torch, "lenet", batch, wrap=wrap)
-with open(f"{pipe}-{rank}") as orders, open(f"{results}-{rank}", "w") as report:
-    for order in orders:
-        steps = int(order)
-        if ranks > 1:
-            distributed.barrier()
-        started = time.perf_counter()
-        for _ in range(steps):
-            step()
-        if ranks > 1:
-            distributed.barrier()
-        print((time.perf_counter() - started) / steps, file=report, flush=True)
-os._exit(0)
+
+def main() -> None:
+    """Build the model, and answer orders."""
+    parallel = task["ranks"] > 1
+    if parallel:
+        distributed.init_process_group("nccl" if task["device"].startswith("cuda") else "gloo")
+    step = _step()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(task["socket"])
+        for order in connection.makefile():
+            seconds = _timed(step, int(order), parallel)
+            connection.sendall(repr(seconds).encode())
+    if parallel:
+        distributed.destroy_process_group()
+
+
+def _step() -> Callable[[], None]:
+    if task["kind"] == "sgemm":
+        return products.repeated([products.LARGE], task["device"])
+    if task["kind"] == "products":
+        return products.repeated(products.of_step(torch, task["case"], task["batch"]), task["device"])
+    wrap: Any = torch.nn.parallel.DistributedDataParallel if task["ranks"] > 1 else None
+    return step_function(
+        torch,
+        task["case"],
+        task["batch"] // task["ranks"],
+        wrap=wrap,
+        device=task["device"],
+        channels_last=task["channels_last"],
+    )
+
+
+def _timed(step: Callable[[], None], steps: int, parallel: bool) -> float:
+    """Seconds a step."""
+    on_gpu = task["device"].startswith("cuda")
+    if parallel:
+        distributed.barrier()
+    if on_gpu:
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    if on_gpu:
+        torch.cuda.synchronize()
+    if parallel:
+        distributed.barrier()
+    return (time.perf_counter() - started) / steps
+
+
+if __name__ == "__main__":
+    main()
