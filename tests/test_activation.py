@@ -112,7 +112,7 @@ def test_kernels_of_smooth_functions(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("width", [1, 7, 8, 33])
+@pytest.mark.parametrize("width", [1, 7, 8, 33, 1500])
 def test_kernels_of_softmax(dtype: Any, width: int) -> None:
     rng = np.random.default_rng(0)
     x, g = (rng.standard_normal((5, width)).astype(dtype) for _ in range(2))
@@ -126,11 +126,14 @@ def test_kernels_of_softmax(dtype: Any, width: int) -> None:
     np.testing.assert_allclose(k.softmax_backward(g, p.astype(dtype)), p * (g - (g * p).sum(1, keepdims=True)), **close)
     expected = g - p * g.sum(1, keepdims=True)
     np.testing.assert_allclose(k.log_softmax_backward(g, np.log(p).astype(dtype)), expected, **close)
-    losses, kept = k.cross_entropy_forward(x, classes)
-    np.testing.assert_allclose(losses, -np.log(p[np.arange(5), classes]), **close)
     shares = g[:, 0]
+    losses, slopes = k.cross_entropy_with_slopes(x, classes, shares)
+    np.testing.assert_allclose(losses, -np.log(p[np.arange(5), classes]), **close)
+    np.testing.assert_array_equal(k.cross_entropy(x, classes), losses)
     expected = (p - np.eye(width)[classes]) * shares[:, None]
-    np.testing.assert_allclose(k.cross_entropy_backward(kept, classes, shares), expected, **close)
+    np.testing.assert_allclose(slopes, expected, **close)
+    np.testing.assert_allclose(k.scale_rows(slopes.copy(), np.asarray(dtype(0.3))), expected * 0.3, **close)
+    np.testing.assert_allclose(k.scale_rows(slopes, shares), expected * shares[:, None], **close)
 
 
 def test_not_a_number_stays_one() -> None:

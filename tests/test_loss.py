@@ -96,6 +96,44 @@ def test_cross_entropy_is_one_node() -> None:
     np.testing.assert_allclose(x.grad.numpy(), (p - np.eye(5)[classes.numpy()]) / 4, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cross_entropy_twice(reduction: str, dtype: str) -> None:
+    """A retained graph gives the same gradient again, whatever was done with the first, and with another gradient."""
+    x = ddpnet.randn(4, 5).to(getattr(ddpnet, dtype)).requires_grad_()
+    loss = F.cross_entropy(x, ddpnet.tensor([0, 1, -100, 2]), reduction=reduction)
+    ones = ddpnet.ones_like(loss)
+    loss.backward(ones, retain_graph=True)
+    first = x.grad.clone()
+    x.grad.mul_(0)
+    x.grad = None
+    loss.backward(ones, retain_graph=True)
+    np.testing.assert_array_equal(x.grad.numpy(), first.numpy())
+    assert not first[2].any()
+    x.grad = None
+    loss.backward(ones * 4)
+    np.testing.assert_array_equal(x.grad.numpy(), (first * 4).numpy())
+    with pytest.raises(RuntimeError, match="a second time"):
+        loss.backward(ones)
+
+
+def test_cross_entropy_of_logits_without_bounds() -> None:
+    """-inf is a class that cannot be; rows with NaN or inf lose all their gradients, as with PyTorch."""
+    torch = pytest.importorskip("torch")
+    inf, nan = float("inf"), float("nan")
+    rows = [[1.0, -inf, 2.0], [inf, 0.0, 1.0], [nan, 0.0, 1.0], [-inf, -inf, -inf], [-inf, 0.0, 200.0]]
+    x = np.asarray(rows, np.float32)
+    classes = np.array([2, 1, 1, 0, 1])
+    for library in (ddpnet, torch):
+        logits = library.tensor(x, requires_grad=True)
+        losses = library.nn.functional.cross_entropy(logits, library.tensor(classes), reduction="none")
+        losses.sum().backward()
+        if library is ddpnet:
+            mine = losses.detach().numpy(), logits.grad.numpy()
+    np.testing.assert_allclose(mine[0], losses.detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(mine[1], logits.grad.numpy(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", ["cross_entropy", "mse_loss", "gelu", "softmax", "silu", "smooth_l1_loss"])
 def test_halves_are_rounded_once(name: str, dtype: str) -> None:

@@ -78,7 +78,7 @@ class _ClassLoss(Op):
     def shares(self, g):
         """The gradient of each sample's log-probability, negative; 0 where all are ignored."""
         if self.reduction == "mean":
-            return self.factor * (g / array_module(g).where(self.total == 0, 1, self.total))
+            return self.factor * (g / array_module(self.factor).where(self.total == 0, 1, self.total))
         return self.factor * g
 
     def recorded_shares(self, g):
@@ -107,22 +107,35 @@ class NllLoss(_ClassLoss):
 
 @in_float32
 class CrossEntropy(_ClassLoss):
-    """`NllLoss` of the log-softmax of x, in one pass; the softmax is kept for backward."""
+    """`NllLoss` of the log-softmax of x, in one pass, which writes the gradient for a loss of gradient 1 as well."""
 
     graph_name = "NllLossBackward0"
+    slopes: Any = None
 
     def forward(self, x, target, weight, ignore_index, reduction):
         self.count(x, target, weight, ignore_index, reduction)
-        losses, p = kernels_for(x).cross_entropy_forward(x, self.classes)
-        self.save(x, p)
+        self.save(x)
+        losses = self.losses_and_slopes(x) if self.needs[0] else kernels_for(x).cross_entropy(x, self.classes)
         return self.total_of(losses * self.factor)
 
+    def losses_and_slopes(self, x):
+        shares = self.shares(1).astype(x.dtype)
+        losses, self.slopes = kernels_for(x).cross_entropy_with_slopes(x, self.classes, shares)
+        return losses
+
     def backward(self, g):
-        _, p = self.saved
-        return kernels_for(p).cross_entropy_backward(p, self.classes, self.shares(g)), None
+        (x,) = self.saved
+        if self.slopes is None:  # given away by an earlier backward of the same graph
+            self.losses_and_slopes(x)
+        slopes, self.slopes = self.slopes, None
+        return kernels_for(slopes).scale_rows(slopes, g), None
+
+    def release(self) -> None:
+        self.slopes = None
+        super().release()
 
     def differentiable_backward(self, g):
-        x, _ = self.saved
+        (x,) = self.saved
         shares = self.recorded_shares(g)
         p = Softmax.apply(x, dim=1) * shares.unsqueeze(1)
         return p - Spread.apply(shares, classes=self.classes, width=self.width), None

@@ -4,7 +4,7 @@ from ddpnet.kernels.cpu.activation import gelu_backward, gelu_forward, normal_cd
 from ddpnet.kernels.cpu.attention import attention_backward, attention_forward, softmax_rows
 from ddpnet.kernels.cpu.convolution import conv2d_backward, conv2d_forward
 from ddpnet.kernels.cpu.ctc import ctc_backward, ctc_forward
-from ddpnet.kernels.cpu.elementwise import relu_backward, select
+from ddpnet.kernels.cpu.elementwise import relu_backward, relu_forward, select
 from ddpnet.kernels.cpu.fingerprint import fingerprints, memory_table
 from ddpnet.kernels.cpu.incomplete_gamma import incomplete_gamma
 from ddpnet.kernels.cpu.layer_normalization import row_norm_backward, row_norm_forward
@@ -19,10 +19,11 @@ from ddpnet.kernels.cpu.pooling import (
 )
 from ddpnet.kernels.cpu.scattering import sum_rows
 from ddpnet.kernels.cpu.softmax import (
-    cross_entropy_backward,
-    cross_entropy_forward,
+    cross_entropy,
+    cross_entropy_with_slopes,
     log_softmax_backward,
     log_softmax_forward,
+    scale_rows,
     softmax_backward,
     softmax_forward,
 )
@@ -52,8 +53,8 @@ __all__ = [
     "bessel_i",
     "conv2d_backward",
     "conv2d_forward",
-    "cross_entropy_backward",
-    "cross_entropy_forward",
+    "cross_entropy",
+    "cross_entropy_with_slopes",
     "ctc_backward",
     "ctc_forward",
     "digamma",
@@ -77,9 +78,11 @@ __all__ = [
     "normal_cdf",
     "polygamma",
     "relu_backward",
+    "relu_forward",
     "rmsprop_step",
     "row_norm_backward",
     "row_norm_forward",
+    "scale_rows",
     "select",
     "sgd_step",
     "sigmoid",

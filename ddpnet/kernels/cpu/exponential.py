@@ -1,7 +1,7 @@
 """Exponential, sigmoid, tanh and error function for compiled loops; those of float32 are polynomials, which become
 vector code.
 
-On a Zen 4, a number: exp 0.35 ns, tanh 0.37, sigmoid 0.43; the C library's exp takes 2.4.
+On a Zen 4, a number: exp 0.27 ns, tanh and sigmoid 0.34; the C library's exp takes 2.4.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _LOG2E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693359375), _F(-2.12194440e-4
 _HALF, _ONE, _TWO = _F(0.5), _F(1), _F(2)
 _LOWEST, _HIGHEST = _F(-87.33654), _F(88.72283)
 _FLAT = _F(20)  # tanh(10) is 1
-_EXPONENT_BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
+_ROUNDING = _F(1.5 * 2**23)
+"""Added to a small number, it leaves the nearest integer in the lowest bits of the sum."""
+_MANTISSA_BITS, _BITS_OF_ONE = np.int32(23), np.int32(127 << 23)
 _FASTMATH = {"contract", "nsz"}
 
 
@@ -43,8 +45,10 @@ def erfc(x: Any) -> Any:
 
 
 @register_jitable(fastmath=_FASTMATH)
-def _excess(z, n):
-    """exp(r) - 1 for r = z - n * log(2), which is at most log(2) / 2 in size."""
+def _powers(z):
+    """exp(z) = 2**n * (1 + excess): n times 2**23, an int32, and the excess, between -0.3 and 0.42."""
+    t = z * _LOG2E + _ROUNDING
+    n = t - _ROUNDING
     r = z - n * _LN2_HIGH - n * _LN2_LOW
     p = _F(1.9875691500e-4)
     p = p * r + _F(1.3981999507e-3)
@@ -52,7 +56,7 @@ def _excess(z, n):
     p = p * r + _F(4.1665795894e-2)
     p = p * r + _F(1.6666665459e-1)
     p = p * r + _F(5.0000001201e-1)
-    return p * (r * r) + r
+    return np.int32(_F(t).view(np.int32) << _MANTISSA_BITS), p * (r * r) + r
 
 
 @overload(exp, jit_options={"fastmath": _FASTMATH})
@@ -65,14 +69,8 @@ def _exp(x: Any) -> Any:
         return exp_of_float64
 
     def exp_of_float32(x: Any) -> Any:
-        z = min(max(x, _LOWEST), _HIGHEST)
-        n = np.floor(z * _LOG2E + _HALF)
-        y = _excess(z, n) + _ONE
-        # two factors, as 2**128 is no float32
-        half = np.int32(n) >> np.int32(1)
-        rest = np.int32(n) - half
-        y *= np.int32((half + _EXPONENT_BIAS) << _MANTISSA_BITS).view(np.float32)
-        y *= np.int32((rest + _EXPONENT_BIAS) << _MANTISSA_BITS).view(np.float32)
+        n, excess = _powers(min(max(x, _LOWEST), _HIGHEST))
+        y = np.int32(_F(excess + _ONE).view(np.int32) + n).view(np.float32)
         y = y if x >= _LOWEST else _F(0)
         y = y if x <= _HIGHEST else _F(np.inf)
         return y if x == x else x
@@ -103,10 +101,9 @@ def _tanh(x: Any) -> Any:
         # e / (e + 2) with e = exp(2 |x|) - 1, which keeps its digits where x is small
         size = abs(x)
         z = size * _TWO
-        z = z if z < _FLAT else _FLAT
-        n = np.floor(z * _LOG2E + _HALF)
-        scale = np.int32((np.int32(n) + _EXPONENT_BIAS) << _MANTISSA_BITS).view(np.float32)
-        e = scale * _excess(z, n) + (scale - _ONE)
+        n, excess = _powers(z if z < _FLAT else _FLAT)
+        scale = np.int32(n + _BITS_OF_ONE).view(np.float32)
+        e = scale * excess + (scale - _ONE)
         y = e / (e + _TWO)
         y = y if x >= _F(0) else -y
         return y if size > _F(0) else x  # -0 and what is no number stay what they are

@@ -33,17 +33,24 @@ def log_softmax_backward(g: Array, y: Array) -> Array:
     return g - cupy.exp(y) * g.sum(axis=1, keepdims=True)
 
 
-def cross_entropy_forward(x: Array, classes: Array) -> tuple[Array, Array]:
-    """(-log(p[n, classes[n]]) (N,), p = softmax(x) (N, C)) for x (N, C) and integers classes (N,)."""
-    y = x - x.max(axis=1, keepdims=True)
-    p = cupy.exp(y)
-    total = p.sum(axis=1)
-    p /= total[:, None]
-    return cupy.log(total) - y[cupy.arange(len(x)), classes], p
+def cross_entropy(x: Array, classes: Array) -> Array:
+    """-log(softmax(x)[n, classes[n]]) (N,) for x (N, C) and integers classes (N,)."""
+    y = log_softmax_forward(x)
+    return -y[cupy.arange(len(x)), classes]
 
 
-def cross_entropy_backward(p: Array, classes: Array, shares: Array) -> Array:
-    """(N, C): p minus 1 at the class, times shares[n]."""
-    dx = p * shares[:, None]
-    dx[cupy.arange(len(p)), classes] -= shares
-    return dx
+def cross_entropy_with_slopes(x: Array, classes: Array, shares: Array) -> tuple[Array, Array]:
+    """`cross_entropy`, and the gradient of its sum weighed by shares (N,): (N, C)."""
+    slopes = log_softmax_forward(x)
+    rows = cupy.arange(len(x))
+    losses = -slopes[rows, classes]
+    cupy.exp(slopes, out=slopes)
+    slopes *= shares[:, None]
+    slopes[rows, classes] -= shares
+    return losses, slopes
+
+
+def scale_rows(x: Array, factor: Array) -> Array:
+    """x (N, C), multiplied in place by a number, or by one for each row (N,)."""
+    x *= factor[:, None] if factor.ndim else factor
+    return x
