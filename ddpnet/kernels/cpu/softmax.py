@@ -107,7 +107,7 @@ def _total(x):
 
 @compiled
 def _exponentials(x, y, lanes):
-    """y = exp(x - max(x)); max(x), and the sum of y. Of a long row it is made on the way: 5.5 us for 10,000, not 6.5."""
+    """y = exp(x - max(x)); max(x), and the sum of y, which a long row gets on the way: 5.5 us for 10,000, not 6.5."""
     top = _largest(x)
     even = x.size - x.size % _LANES if x.size >= _LONG else 0
     lanes[:] = 0
