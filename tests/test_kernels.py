@@ -352,6 +352,20 @@ def test_batch_norm(kernels: Device, dtype: Any, shape: Any, affine: bool) -> No
 # Element by element, and optimizers
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64])
+@pytest.mark.parametrize("extent", [0, 3, 70])
+def test_relu(kernels: Device, dtype: Any, extent: int) -> None:
+    x = normal(extent, 33, dtype=dtype)
+    if x.dtype.kind == "f":
+        x.reshape(-1)[1::9], x.reshape(-1)[2::9], x.reshape(-1)[3::9] = np.nan, -np.inf, -0.0
+    for given in (x, x.T, x[:, ::2]):
+        y = kernels.relu_forward(given)
+        np.testing.assert_array_equal(y, np.where(given <= 0, 0, given))
+        assert y.dtype == dtype
+        if dtype in REALS:
+            assert not np.signbit(y[y == 0]).any()
+
+
 @pytest.mark.parametrize("dtype", REALS)
 def test_relu_backward(kernels: Device, dtype: Any) -> None:
     g, y = normal(5, 7, dtype=dtype), np.maximum(normal(5, 7, dtype=dtype), 0)

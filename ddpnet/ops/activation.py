@@ -46,7 +46,7 @@ class StraightLines(Op):
 
 class Relu(Op):
     def forward(self, x):
-        y = array_module(x).asarray(np.maximum(x, x.dtype.type(0)))  # NumPy gives a scalar for no dimensions
+        y = kernels_for(x).relu_forward(x)
         self.save(y)
         return y
 

@@ -12,6 +12,11 @@ from ddpnet.kernels.precision import through_float32
 Array = Any
 
 
+def relu_forward(x: Array) -> Array:
+    """max(x, 0), which keeps NaN; any shape and dtype."""
+    return cupy.maximum(x, x.dtype.type(0))
+
+
 @through_float32
 def relu_backward(g: Array, y: Array) -> Array:
     """g where y > 0, else 0; any shape."""
