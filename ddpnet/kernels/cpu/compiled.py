@@ -89,7 +89,9 @@ class _Kept(NullCache):  # type: ignore[misc]
         """A name for all that the machine code depends on, and the place of its turn."""
         file, name = Path(self._function.__code__.co_filename), self._function.__qualname__
         versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
-        facts = repr((name, sig, codegen.magic_tuple(), versions, storage.sources(file)))
+        cells = [cell.cell_contents for cell in self._function.__closure__ or ()]
+        extents = [value for value in cells if isinstance(value, int)]  # of a function that another one made for them
+        facts = repr((name, sig, codegen.magic_tuple(), versions, storage.sources(file), extents))
         digest = hashlib.sha256(facts.encode()).hexdigest()
         return f"{file.stem}.{name}-{digest[:32]}", 1 + int(digest[:12], 16)
 
