@@ -18,6 +18,10 @@ def figure(name: str, value: float, limit: float, *, least: bool = False, detail
     return {"name": name, "value": value, "limit": limit, "least": least, "detail": detail}
 
 
+WARM_UP = 24
+"""Steps after which it is decided when gradients are exchanged, and kernels are compiled."""
+
+
 def _mlp(torch: Any, width: int = 512) -> Any:
     """784-512-256-10: 535,818 parameters."""
     nn = torch.nn
@@ -55,12 +59,14 @@ class Loop:
 
 
 def _rounds(comm: Any, actions: Sequence[Callable[[], Any]], rounds: int = 15, steps: int = 4) -> list[list[float]]:
-    """For each action its seconds in each round, of the slowest rank; the actions take turns."""
+    """For each action its seconds in each round, of the slowest rank; the actions take turns, back and forth."""
     import numpy as np
 
     times: list[list[float]] = [[] for _ in actions]
+    turns = list(zip(actions, times, strict=True))
     for _ in range(rounds):
-        for action, seconds in zip(actions, times, strict=True):
+        turns.reverse()
+        for action, seconds in turns:
             comm.barrier()
             started = time.perf_counter()
             for _ in range(steps):
@@ -161,9 +167,9 @@ def wire(comm: Any) -> list[Figure]:
 def busy(comm: Any) -> list[Figure]:
     """The measured choice, beside an exchange after backward, where every core computes."""
     chosen, late = Loop(comm, 512), Loop(comm, 512, overlap=False)
-    for _ in range(16):
+    for _ in range(WARM_UP):
         chosen.step(), late.step()
-    times = _rounds(comm, [chosen.step, late.step])
+    times = _rounds(comm, [chosen.step, late.step], 25)
     detail = f"exchange beside backward: {chosen.reducer.overlaps}"
     return [figure("step, overlap by measurement / after backward", _ratio(*times), 1.02, detail=detail)]
 
@@ -177,7 +183,7 @@ def efficiency(comm: Any) -> list[Figure]:
 
     together, alone = Loop(comm, 512), Loop(SoloCommunicator(), 512)
     exchange = _exchange(comm, sum(p.numel() for p in together.model.parameters()))
-    for _ in range(16):
+    for _ in range(WARM_UP):
         together.step(), alone.step(), exchange()
 
     def one() -> None:
@@ -266,7 +272,7 @@ def fingerprint(comm: Any) -> list[Figure]:
             watch.begin(0)
             watch.word()
 
-        for _ in range(16):
+        for _ in range(WARM_UP):
             loop.step(), watched()
         both = _rounds(comm, [watched, loop.step], 15, 8)
         figures.append(figure(f"fingerprint / step, {name}", _ratio(*both), 0.02))
@@ -285,7 +291,7 @@ def timeline(comm: Any) -> list[Figure]:
         spans.record(None)
 
     recorder = spans.Recorder()
-    for _ in range(16):
+    for _ in range(WARM_UP):
         loop.step(), traced()
     times = _rounds(comm, [traced, loop.step], 25, 4)
     return [figure("step with a timeline / without", _ratio(*times), 1.01)]

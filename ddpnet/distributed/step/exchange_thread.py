@@ -47,7 +47,7 @@ class ExchangeThread:
         """Wait for all that was started; raises the first error of it."""
         from ddpnet.kernels.cpu.signals import wait_for
 
-        while wait_for(self._done, self._counters[0], 100, 100, _NAPS, _FIRST_NAP_US) >= 0:
+        while wait_for(self._done, self._counters[0], 100, 100, _NAPS, _FIRST_NAP_US, _FIRST_NAP_US) >= 0:
             pass  # Python looks at signals
         error, self._error = self._error, None
         if error is not None:
@@ -86,7 +86,7 @@ class ExchangeThread:
 
         nap, expected = _FIRST_NAP_US, self._counters[1] + 1
         while nap <= _LONGEST_NAP_US and not self._ended:
-            if wait_for(self._given, expected, 0, 0, _NAPS, nap) < 0:
+            if wait_for(self._given, expected, 0, 0, _NAPS, nap, nap) < 0:
                 return
             nap *= 2
         self._asleep = True

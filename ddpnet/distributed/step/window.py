@@ -17,8 +17,10 @@ _LINE = 64
 _SPINS = 1000
 _EAGER_YIELDS, _SHY_YIELDS = 2000, 200
 """A rank that waits gives its core away for about a millisecond before it sleeps, or only shortly if others need it."""
-_NAP_US, _SHORT_NAP_US = 50, 20
-_NAPS = 500
+_NAP_US, _SHORT_NAP_US, _LONG_NAP_US = 50, 20, 800
+"""Of the naps of a rank that waits for long: three that sleep for 50 us each time take a tenth of a core from those
+that compute there."""
+_NAPS = 100
 """Naps before Python looks at the clock and at signals again."""
 
 
@@ -72,9 +74,9 @@ class Window:
         self._arrived += 1
         raise_to(self._mine, self._arrived)
         spins, yields = (0, 0) if computing else (_SPINS, _EAGER_YIELDS if self._eager else _SHY_YIELDS)
-        nap = _SHORT_NAP_US if computing else _NAP_US
+        nap, longest = (_SHORT_NAP_US, _SHORT_NAP_US) if computing else (_NAP_US, _LONG_NAP_US)
         started = None
-        while wait_for(self._addresses, self._arrived, spins, yields, _NAPS, nap) >= 0:
+        while wait_for(self._addresses, self._arrived, spins, yields, _NAPS, nap, longest) >= 0:
             started = started or time.monotonic()
             if time.monotonic() - started > self.comm.timeout:
                 raise self._complaint(what)

@@ -46,19 +46,22 @@ def raise_to(address, value):
 
 
 @compiled
-def wait_for(addresses, value, spins, yields, naps, nap_us):
+def wait_for(addresses, value, spins, yields, naps, nap_us, longest_us):
     """Wait until each counter is at least `value`: the place of one that is not when patience ends, else -1.
 
-    Look `spins` times, give the core away `yields` times, and sleep `naps` times for `nap_us` microseconds: those who
-    compute need the core more than those who wait.
+    Look `spins` times, give the core away `yields` times, and sleep `naps` times for `nap_us` microseconds, after each
+    16 naps twice as long up to `longest_us`: those who compute need the core more than those who wait.
     """
-    looks = 0
+    looks, slept = 0, 0
     for place in range(addresses.size):
         while _load(addresses[place]) < value:  # type: ignore[call-arg]
             if looks >= spins + yields + naps:
                 return place
             if looks >= spins + yields:
                 _usleep(nap_us)
+                slept += 1
+                if slept % 16 == 0:
+                    nap_us = min(2 * nap_us, longest_us)
             elif looks >= spins:
                 _sched_yield()
             looks += 1
