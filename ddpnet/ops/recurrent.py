@@ -15,6 +15,8 @@ import numpy as np
 
 from ddpnet.autograd.backward import grad
 from ddpnet.autograd.grad_mode import enable_grad
+from ddpnet.backend import array_module
+from ddpnet.kernels import kernels_for
 from ddpnet.kernels.precision import is_half
 from ddpnet.ops.autocasting import autocasts
 from ddpnet.ops.joining import cat
@@ -66,12 +68,19 @@ class Rnn(_Recurrent):
     def forward(self, p, h, w, batch_sizes, reverse, relu):
         self._order(batch_sizes, reverse)
         self.relu = relu
-        y, before, last = np.empty_like(p), np.empty_like(p), h.copy()
+        product, kernels = array_module(p).matmul, kernels_for(p)
+        y, last = p.copy(), h.copy()
+        before, part = np.empty_like(y), np.empty_like(last)
         for rows, n in self.steps:
             before[rows] = last[:n]
-            a = last[:n] @ w.T
-            a += p[rows]
-            last[:n] = y[rows] = np.maximum(a, 0) if relu else np.tanh(a)
+            product(last[:n], w.T, out=part[:n])
+            a = y[rows]
+            if relu:
+                a += part[:n]
+                np.maximum(a, 0, out=a)
+            else:
+                kernels.tanh_of_sum(a.reshape(-1), part[:n].reshape(-1))
+            last[:n] = a
         self.save(p, h, w, y, before)
         return y, last
 
@@ -102,60 +111,39 @@ class Lstm(_Recurrent):
 
     def forward(self, p, h, c, w, w_projection, batch_sizes, reverse):
         self._order(batch_sizes, reverse)
-        hidden = c.shape[1]
+        product, step = array_module(p).matmul, kernels_for(p).lstm_step
         gates = p.copy()
-        cells, before_c = (np.empty_like(p, shape=(len(p), hidden)) for _ in range(2))
-        y, before_h = (np.empty_like(p, shape=(len(p), h.shape[1])) for _ in range(2))
-        last_h, last_c = h.copy(), c.copy()
-        half = p.dtype.type(0.5)
-        scale = np.full_like(p, half, shape=4 * hidden)  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one tanh for all gates
-        scale[2 * hidden : 3 * hidden] = 1
-        shift = 1 - scale
+        cells, before_c = (np.empty_like(gates, shape=(len(p), c.shape[1])) for _ in range(2))
+        y, before_h = (np.empty_like(gates, shape=(len(p), h.shape[1])) for _ in range(2))
+        output = y if w_projection is None else np.empty_like(cells)
+        last_h, last_c, part = h.copy(), c.copy(), np.empty_like(gates, shape=(len(h), p.shape[1]))
         for rows, n in self.steps:
-            before_h[rows], before_c[rows] = last_h[:n], last_c[:n]
-            a = gates[rows]
-            a += last_h[:n] @ w.T
-            a *= scale
-            np.tanh(a, out=a)
-            a *= scale
-            a += shift
-            i, f, u, o = (a[:, k * hidden : (k + 1) * hidden] for k in range(4))
-            memory = last_c[:n]
-            memory *= f
-            memory += i * u
-            squashed = np.tanh(memory, out=cells[rows])
-            output = o * squashed
-            last_h[:n] = y[rows] = output if w_projection is None else output @ w_projection.T
+            before_h[rows] = last_h[:n]
+            product(last_h[:n], w.T, out=part[:n])
+            step(gates[rows], part[:n], last_c[:n], before_c[rows], cells[rows], output[rows])
+            if w_projection is not None:
+                product(output[rows], w_projection.T, out=y[rows])
+            last_h[:n] = y[rows]
         self.save(p, h, c, w, w_projection, gates, cells, before_h, before_c)
         return y, last_h, last_c
 
     def backward(self, g, g_h, g_c):
         _, _, _, w, w_projection, gates, cells, before_h, before_c = self.saved
-        hidden = cells.shape[1]
-        i, f, u, o = (gates[:, k * hidden : (k + 1) * hidden] for k in range(4))
+        product, step = array_module(g).matmul, kernels_for(g).lstm_step_backward
         da, dh, dc = np.empty_like(gates), g_h.copy(), g_c.copy()
         d_projection = None
-        outward = g.copy() if w_projection is not None else None  # gradients of what the projection gave
-        # What the gates' gradients are multiplied by, for all times at once: the loop has what depends on dh and dc.
-        slope_i, slope_f, slope_u = u * i * (1 - i), before_c * f * (1 - f), i * (1 - u * u)
-        slope_o, through = cells * o * (1 - o), o * (1 - cells * cells)
+        if w_projection is not None:
+            outward, inward = np.empty_like(before_h), np.empty_like(dc)  # gradients behind the projection, and before
         for rows, n in reversed(self.steps):
             d = dh[:n]
             d += g[rows]
-            if outward is not None:
+            if w_projection is not None:
                 outward[rows] = d
-                d = d @ w_projection
-            memory = dc[:n]
-            memory += d * through[rows]
-            a = da[rows]
-            np.multiply(memory, slope_i[rows], out=a[:, :hidden])
-            np.multiply(memory, slope_f[rows], out=a[:, hidden : 2 * hidden])
-            np.multiply(memory, slope_u[rows], out=a[:, 2 * hidden : 3 * hidden])
-            np.multiply(d, slope_o[rows], out=a[:, 3 * hidden :])
-            memory *= f[rows]
-            dh[:n] = a @ w
-        if outward is not None and self.needs[4]:
-            d_projection = outward.T @ (o * cells)
+                d = product(d, w_projection, out=inward[:n])
+            step(d, dc[:n], gates[rows], before_c[rows], cells[rows], da[rows])
+            product(da[rows], w, out=dh[:n])
+        if w_projection is not None and self.needs[4]:
+            d_projection = outward.T @ (gates[:, -cells.shape[1] :] * cells)
         return da, dh, dc, da.T @ before_h if self.needs[3] else None, d_projection
 
     def recorded(self, p, h, c, w, w_projection):
@@ -177,53 +165,28 @@ class Gru(_Recurrent):
 
     def forward(self, p, h, w, b, batch_sizes, reverse):
         self._order(batch_sizes, reverse)
-        hidden = h.shape[1]
-        gates = p.copy()
-        y, before, inner = (np.empty_like(p, shape=(len(p), hidden)) for _ in range(3))
-        last, half = h.copy(), p.dtype.type(0.5)
+        product, step = array_module(p).matmul, kernels_for(p).gru_step
+        gates, last = p.copy(), h.copy()
+        part = np.empty_like(gates, shape=(len(h), p.shape[1]))
+        y, before, inner = (np.empty_like(gates, shape=(len(p), h.shape[1])) for _ in range(3))
         for rows, n in self.steps:
-            before[rows] = last[:n]
-            recurrent = last[:n] @ w.T
+            product(last[:n], w.T, out=part[:n])
             if b is not None:
-                recurrent += b
-            a = gates[rows]
-            both = a[:, : 2 * hidden]
-            both += recurrent[:, : 2 * hidden]
-            both *= half
-            np.tanh(both, out=both)
-            both *= half
-            both += half
-            r, z, new = a[:, :hidden], a[:, hidden : 2 * hidden], a[:, 2 * hidden :]
-            inner[rows] = recurrent[:, 2 * hidden :]
-            new += r * inner[rows]
-            np.tanh(new, out=new)
-            output = last[:n]
-            output -= new
-            output *= z
-            output += new
-            y[rows] = output
+                part[:n] += b
+            step(gates[rows], part[:n], last[:n], before[rows], inner[rows], y[rows])
         self.save(p, h, w, b, gates, before, inner)
         return y, last
 
     def backward(self, g, g_last):
         _, _, w, _, gates, before, inner = self.saved
-        hidden = before.shape[1]
-        r, z, new = (gates[:, k * hidden : (k + 1) * hidden] for k in range(3))
-        da, dh = np.empty_like(gates), g_last.copy()
-        recurrent = np.empty_like(gates)
-        slope_new = (1 - z) * (1 - new * new)
-        slope_r, slope_z = inner * r * (1 - r), (before - new) * z * (1 - z)
+        product, step = array_module(g).matmul, kernels_for(g).gru_step_backward
+        da, recurrent, dh = np.empty_like(gates), np.empty_like(gates), g_last.copy()
+        part = np.empty_like(dh)
         for rows, n in reversed(self.steps):
             d = dh[:n]
             d += g[rows]
-            a = da[rows]
-            new_part = np.multiply(d, slope_new[rows], out=a[:, 2 * hidden :])
-            np.multiply(d, slope_z[rows], out=a[:, hidden : 2 * hidden])
-            np.multiply(new_part, slope_r[rows], out=a[:, :hidden])
-            recurrent[rows, : 2 * hidden] = a[:, : 2 * hidden]
-            np.multiply(new_part, r[rows], out=recurrent[rows, 2 * hidden :])
-            d *= z[rows]
-            d += recurrent[rows] @ w
+            step(d, gates[rows], before[rows], inner[rows], da[rows], recurrent[rows])
+            d += product(recurrent[rows], w, out=part[:n])
         return (
             da,
             dh,

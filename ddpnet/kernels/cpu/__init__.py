@@ -17,6 +17,7 @@ from ddpnet.kernels.cpu.pooling import (
     max_pool2d_backward,
     max_pool2d_forward,
 )
+from ddpnet.kernels.cpu.recurrent import gru_step, gru_step_backward, lstm_step, lstm_step_backward, tanh_of_sum
 from ddpnet.kernels.cpu.scattering import sum_rows
 from ddpnet.kernels.cpu.softmax import (
     cross_entropy,
@@ -65,12 +66,16 @@ __all__ = [
     "fingerprints",
     "gelu_backward",
     "gelu_forward",
+    "gru_step",
+    "gru_step_backward",
     "incomplete_gamma",
     "kth_places",
     "lgamma",
     "log_ndtr",
     "log_softmax_backward",
     "log_softmax_forward",
+    "lstm_step",
+    "lstm_step_backward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "memory_table",
@@ -92,6 +97,7 @@ __all__ = [
     "softmax_forward",
     "softmax_rows",
     "sum_rows",
+    "tanh_of_sum",
     "top_places",
     "zeta",
 ]
