@@ -151,3 +151,21 @@ def test_backward_inside_a_hook() -> None:
     x.register_hook(hook)
     (x * 2).backward()
     assert other.grad.item() == 2
+
+
+def test_hooks_of_a_node() -> None:
+    x, calls = leaf(1, 2), []
+    y = x * 3
+    before = y.grad_fn.register_prehook(lambda outputs: calls.append(numbers(outputs[0])) or (outputs[0] * 2,))
+    after = y.grad_fn.register_hook(lambda inputs, outputs: (inputs[0] + outputs[0], None))
+    y.sum().backward(retain_graph=True)
+    assert calls == [[1, 1]]
+    assert numbers(x.grad) == [8, 8]  # 2 * 3 + 2
+    before.remove()
+    after.remove()
+    x.grad = None
+    y.sum().backward()
+    assert calls == [[1, 1]]
+    assert numbers(x.grad) == [3, 3]
+    with pytest.raises(NotImplementedError, match="leaf"):
+        (x * 1).grad_fn.next_functions[0][0].register_hook(print)

@@ -14,7 +14,7 @@ LAUNCH = PACKAGE.parent / "launch"
 LAYERS = (
     ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors", "ddpnet.alias", "ddpnet.spans", "ddpnet.version"),
     ("ddpnet.compiler", "ddpnet.determinism", "ddpnet.mps", "ddpnet.threads", "ddpnet.xpu"),
-    ("ddpnet.backend",),
+    ("ddpnet.backend", "ddpnet.numpy_warnings"),
     ("ddpnet.random", "ddpnet.dtypes", "ddpnet.layouts", "ddpnet.kernels", "ddpnet.cpu", "ddpnet.cuda"),
     ("ddpnet.tensor", "ddpnet.memory"),
     ("ddpnet.autograd", "ddpnet.printing"),

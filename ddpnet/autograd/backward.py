@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet import backend
-from ddpnet.autograd.graph import run_backward
+from ddpnet.autograd.graph import AccumulateGrad, Node, run_backward
 from ddpnet.tensor import Hooks, Tensor, method
 
 Tensors = Tensor | Sequence[Tensor]
@@ -214,6 +214,28 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], No
     if self.grad_fn is not None:
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
     return RemovableHandle(_leaf_hooks(self, "accumulated"), hook)
+
+
+def _register_node_hook(self: Node, fn: Callable[[Any, Any], Any]) -> RemovableHandle:
+    """Call `fn(grad_inputs, grad_outputs)` after the node's backward; what it returns, if anything, are grad_inputs."""
+    return _node_hook(self, "after", fn)
+
+
+def _register_node_prehook(self: Node, fn: Callable[[Any], Any]) -> RemovableHandle:
+    """Call `fn(grad_outputs)` before the node's backward; what it returns, if anything, replaces them."""
+    return _node_hook(self, "before", fn)
+
+
+def _node_hook(node: Node, when: str, hook: Callable[..., Any]) -> RemovableHandle:
+    if isinstance(node, AccumulateGrad):
+        raise NotImplementedError("AccumulateGrad: register hooks on the leaf (tensor.register_hook)")
+    if node.node_hooks is None:
+        node.node_hooks = {"before": {}, "after": {}}
+    return RemovableHandle(node.node_hooks[when], hook)
+
+
+setattr(Node, "register_hook", _register_node_hook)  # noqa: B010 - here, where handles are
+setattr(Node, "register_prehook", _register_node_prehook)  # noqa: B010
 
 
 def _leaf_hooks(leaf: Tensor, when: str) -> Hooks:

@@ -44,6 +44,8 @@ class Node:
     node_hooks: dict[str, Hooks] | None = None
     """What to call with all gradients, "before" and "after" `propagate`; it may return others."""
     retained: dict[int, weakref.ref[Tensor]] | None = None
+    joint: Any = None
+    """What computes the gradients of this node and of the one that made its first input together: `ops/fusion.py`."""
     trace: str | None = None
     """Where the program recorded the node, in anomaly mode."""
 
@@ -253,9 +255,17 @@ class _Walk:
 
     def visit(self, node: Node, arrived: _Arrivals) -> None:
         """Take the gradients of a node's outputs to those of its inputs, and deliver them."""
-        given = arrived.gradients
+        given, joint = arrived.gradients, node.joint
         if self.on_the_way is None and node.node_hooks is None and node.trace is None:
-            gradients = node.propagate_recorded(given) if self.create_graph else node.propagate(given)
+            if self.create_graph:
+                gradients = node.propagate_recorded(given)
+            elif joint is not None and joint.fits(node):
+                gradients = joint.propagate(node, given)
+                if not self.retain_graph:
+                    node.release()
+                node = joint.older(node)
+            else:
+                gradients = node.propagate(given)
         elif self.on_the_way is None or self._leads(node):
             gradients = self._watched(node, arrived)
         else:

@@ -236,4 +236,4 @@ __all__ += storages.__all__
 __all__ += shape.__all__
 __all__ += shuffling.__all__
 
-from ddpnet.ops import namespace  # noqa: E402, F401 - gives Tensor its array namespace; it uses all the names above
+from ddpnet.ops import fusion, namespace  # noqa: E402, F401 - what is computed together; Tensor's array namespace

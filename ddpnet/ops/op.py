@@ -52,7 +52,9 @@ class Op(Node):
     dense: ClassVar[bool] = False
     """Whether the output lies in the order of its indices even where the inputs do not, as with PyTorch."""
     differentiable: ClassVar[tuple[bool, ...]] = (True,)
-    """For each output, whether gradients flow through it."""
+    """For each output, whether gradients flow through it; `backward` gets None for one through which they do not."""
+    joints: ClassVar[dict[Any, Any]] = {}
+    """See `fusion.py`, which alone sets it."""
 
     saved: Any = ()
     restore: Callable[[], None] | None = None
@@ -142,6 +144,9 @@ class Op(Node):
                 self.saved = tuple([output.array if kept is made[number] else kept for kept in self.saved])
         if self.saved:
             self._watch(inputs + outputs)
+        if self.joints and mode.observer is None:
+            joint = self.joints.get(type(edges[0][0]))
+            self.joint = None if joint is None else joint(self, outputs)
 
     def _watch(self, tensors: tuple[Any, ...]) -> None:
         """Note which inputs and outputs were saved, and their versions."""
@@ -157,11 +162,13 @@ class Op(Node):
 
     def propagate(self, gradients: list[Array | None]) -> Sequence[Array | None]:
         """Check what was saved, call `backward`, and bring its gradients to the shapes and dtypes of the inputs."""
-        self._check_saved()
+        self.check_saved()
         if self._outputs is not None:
             gradients = [
-                np.zeros_like(next(g for g in gradients if g is not None), shape=shape, dtype=dtype) if g is None else g
-                for g, (shape, dtype) in zip(gradients, self._outputs, strict=True)
+                np.zeros_like(next(g for g in gradients if g is not None), shape=shape, dtype=dtype)
+                if g is None and flows
+                else g
+                for g, flows, (shape, dtype) in zip(gradients, self.differentiable, self._outputs, strict=True)
             ]
         results = self.backward(*gradients)
         if type(results) is not tuple:
@@ -178,7 +185,7 @@ class Op(Node):
 
     def propagate_recorded(self, gradients: list[Tensor | None]) -> Sequence[Tensor | None]:
         """As `propagate`, with Tensors."""
-        self._check_saved()
+        self.check_saved()
         if self._outputs is not None:
             some = next(g for g in gradients if g is not None)
             gradients = [
@@ -197,7 +204,8 @@ class Op(Node):
             for g, meta in zip(results, self._inputs, strict=True)
         ]
 
-    def _check_saved(self) -> None:
+    def check_saved(self) -> None:
+        """RuntimeError where what was saved is freed or changed."""
         if self.saved is None and self.restore is not None:
             self.restore()
         if self.saved is None:
@@ -250,7 +258,7 @@ class Op(Node):
     def release(self) -> None:
         """Forget what was saved; a second backward that needs it raises."""
         if self.saved:
-            self.saved, self._kept = None, ()
+            self.saved, self._kept, self.joint = None, (), None
 
     def saves_over(self, target: Tensor, result: Tensor) -> None:
         """The values of `result` go to the memory of `target`, the first input, now: what was saved of its old values

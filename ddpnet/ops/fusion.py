@@ -1,0 +1,69 @@
+"""What is computed together: pairs of operations whose gradients need one pass over memory instead of two.
+
+A model stays as it was written, and each operation stays one class and one node of the graph. `JOINTS` says for which
+pairs, a node and the older one that made its first input, the walk back asks a class of this file for both gradients at
+once. It does so only where nobody can see the gradient in between, and what comes out has the same bits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ddpnet.backend import Array
+from ddpnet.kernels import kernels_for
+from ddpnet.ops.activation import Relu
+from ddpnet.ops.op import Op
+from ddpnet.ops.pooling import MaxPool2d
+from ddpnet.tensor import Tensor
+
+
+class MaxPoolOfRelu:
+    """Only maxima get a gradient: it is multiplied by ReLU's slope there, before it is scattered over the input.
+
+    At LeNet's first layer and batch 64 the pass over all elements afterwards takes 43 of 96 µs.
+    """
+
+    def __init__(self, pool: Op, outputs: tuple[Tensor, ...]) -> None:
+        self.maxima, self.version = outputs[0].array, outputs[0].version
+        self.value = self.version.value
+
+    def older(self, pool: Op) -> Any:
+        """The node that made what the maxima were taken of."""
+        return pool.edges[0][0]
+
+    def fits(self, pool: Op) -> bool:
+        """Whether the maxima are unchanged, and nobody else uses or sees what lies between."""
+        return self.version.value == self.value and _unseen(pool.edges[0])
+
+    def propagate(self, pool: Op, gradients: list[Array | None]) -> Sequence[Array | None]:
+        """From the gradient of the maxima to that of ReLU's input."""
+        self.older(pool).check_saved()
+        g = kernels_for(gradients[0]).relu_backward(gradients[0], self.maxima)
+        return pool.propagate([g, None])
+
+
+JOINTS: dict[tuple[type[Op], type[Op]], Any] = {(MaxPool2d, Relu): MaxPoolOfRelu}
+"""By the younger and the older operation of a pair."""
+
+for (younger, older), joint in JOINTS.items():
+    younger.joints = {**younger.joints, older: joint}
+
+
+def _unseen(edge: tuple[Any, int]) -> bool:
+    """Whether the node behind an edge has no hooks, and gradients have no other way to it or to where it leads: then
+    a sum of gradients has the same terms in the same order without it."""
+    older = edge[0]
+    if older.hooks or older.retained or older.node_hooks or older.trace is not None:
+        return False
+    del older
+    return _references(edge) == _ONE and _references(edge[0].edges[0]) == _ONE
+
+
+def _references(edge: tuple[Any, int]) -> int:
+    """To a node: from edges, from tensors, from whoever else holds it, and here."""
+    return sys.getrefcount(edge[0])
+
+
+_ONE = _references((object(), 0))
