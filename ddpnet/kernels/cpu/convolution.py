@@ -19,8 +19,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ddpnet.kernels.cpu.compiled import compiled
 from ddpnet.kernels.cpu.depthwise import depthwise_backward, depthwise_forward
+from ddpnet.kernels.cpu.direct_convolution import (
+    direct_forward,
+    direct_input_gradient,
+    direct_weight_gradient,
+    fills_vectors,
+    has_few_weights,
+)
+from ddpnet.kernels.cpu.unfolding import add_runs, copy_runs, gather, narrow_with_bias, pad, scatter, widen
 from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair, convolved_extent
 from ddpnet.kernels.precision import through_float32
@@ -111,6 +118,8 @@ def conv2d_forward(
     """x (N, C, H, W), w (O, C / groups, KH, KW), b (O,) or None to y (N, O, OH, OW)."""
     if groups > 1 and w.shape[1] == 1:
         return depthwise_forward(x, w, b, stride, padding, dilation)
+    if has_few_weights(x, w, stride, dilation, groups):
+        return direct_forward(x, w, b, padding)
     window = _window(x.shape, w.shape, stride, padding, dilation, groups)
     y = np.empty((len(x), len(w), *window.size), x.dtype)
     bias = np.zeros(len(w), x.dtype) if b is None else b
@@ -119,7 +128,7 @@ def conv2d_forward(
         unfolded = _unfold(x[block], window)
         wide = _columns("wide", len(w), len(x[block]), window, x.dtype)
         np.matmul(weights, _matrices(unfolded, window), out=_matrices(wide, window))
-        _narrow_with_bias(wide, bias, y[block], window.row_length)
+        narrow_with_bias(wide, bias, y[block], window.row_length)
     return y
 
 
@@ -137,20 +146,47 @@ def conv2d_backward(
     """From the gradient g (N, O, OH, OW) to those of x, w and b; None for what is not needed."""
     if groups > 1 and w.shape[1] == 1:
         return depthwise_backward(g, x, w, stride, padding, dilation, needs)
+    if not has_few_weights(x, w, stride, dilation, groups):
+        dx, dw = _unfolded_backward(g, x, w, stride, padding, dilation, groups, needs)
+        return dx, dw, g.sum(axis=(0, 2, 3)) if needs[2] else None
+    if needs[1]:
+        dw, db = direct_weight_gradient(g, x, w, padding)
+    else:
+        dw, db = None, g.sum(axis=(0, 2, 3)) if needs[2] else None
+    if not needs[0]:
+        dx = None
+    elif fills_vectors(g, x, w):
+        dx = direct_input_gradient(g, x, w, padding)
+    else:
+        dx, _ = _unfolded_backward(g, x, w, stride, padding, dilation, groups, (True, False, False))
+    return dx, dw, db if needs[2] else None
+
+
+def _unfolded_backward(
+    g: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    needs: tuple[bool, bool, bool],
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The gradients of x and w."""
     window = _window(x.shape, w.shape, stride, padding, dilation, groups)
-    dx, dw = _backward(g, x, w, window, needs)
+    dx, dw = _products(g, x, w, window, needs)
     if window.runs and not (_finite(dw) and (dx is None or _finite(w))):
         # A zero between the rows times an infinity or a NaN: only exact columns keep it to what it belongs to.
         window = _window(x.shape, w.shape, stride, padding, dilation, groups, runs=False)
-        dx, dw = _backward(g, x, w, window, needs)
-    return dx, dw, g.sum(axis=(0, 2, 3)) if needs[2] else None
+        dx, dw = _products(g, x, w, window, needs)
+    return dx, dw
 
 
 def _finite(array: np.ndarray | None) -> bool:
     return array is None or bool(np.isfinite(array).all())
 
 
-def _backward(
+def _products(
     g: np.ndarray, x: np.ndarray, w: np.ndarray, window: _Window, needs: tuple[bool, bool, bool]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """The gradients of x and w."""
@@ -159,7 +195,7 @@ def _backward(
     dw = np.zeros(weights.shape, w.dtype) if needs[1] else None
     for block in _blocks(x, window) if needs[0] or needs[1] else ():
         wide = _columns("wide", len(w), len(x[block]), window, x.dtype)
-        _widen(g[block], wide, window.row_length)
+        widen(g[block], wide, window.row_length)
         if dw is not None:
             _add_products(_matrices(wide, window), _matrices(_unfold(x[block], window), window), dw)
         if dx is not None:
@@ -186,12 +222,12 @@ def _unfold(x: np.ndarray, window: _Window) -> np.ndarray:
         padded = x
     else:
         padded = workspace.take("padded", (count, channels, *window.padded), x.dtype)
-        _pad(x, padded, *window.padding)
+        pad(x, padded, *window.padding)
     unfolded = _columns("unfolded", channels * math.prod(window.kernel), count, window, x.dtype)
     if window.runs:
-        _copy_runs(padded.reshape(count, channels, -1), unfolded, *window.kernel, *window.dilation, window.padded[1])
+        copy_runs(padded.reshape(count, channels, -1), unfolded, *window.kernel, *window.dilation, window.padded[1])
     else:
-        _gather(padded, unfolded, *window.kernel, *window.stride, *window.dilation, *window.size)
+        gather(padded, unfolded, *window.kernel, *window.stride, *window.dilation, *window.size)
     return unfolded
 
 
@@ -202,112 +238,9 @@ def _fold(unfolded: np.ndarray, dx: np.ndarray, window: _Window) -> None:
     padded[...] = 0
     if window.runs:
         flat = padded.reshape(*dx.shape[:2], -1)
-        _add_runs(unfolded, flat, *window.kernel, *window.dilation, window.padded[1])
+        add_runs(unfolded, flat, *window.kernel, *window.dilation, window.padded[1])
     else:
-        _scatter(unfolded, padded, *window.kernel, *window.stride, *window.dilation, *window.size)
+        scatter(unfolded, padded, *window.kernel, *window.stride, *window.dilation, *window.size)
     if not in_place:
         (top, left), (height, width) = window.padding, dx.shape[2:]
         dx[...] = padded[:, :, top : top + height, left : left + width]
-
-
-@compiled
-def _pad(x, padded, top, left):
-    padded[...] = 0
-    for n in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            for row in range(x.shape[2]):
-                source, target = x[n, c, row], padded[n, c, row + top, left : left + x.shape[3]]
-                for k in range(source.size):
-                    target[k] = source[k]
-
-
-@compiled
-def _copy_runs(x, unfolded, kh, kw, dh, dw, width):
-    images, run = unfolded.shape[2:]
-    for n in range(x.shape[0]):
-        product, image = n // images, n % images
-        for c in range(x.shape[1]):
-            for i in range(kh):
-                for j in range(kw):
-                    start = i * dh * width + j * dw
-                    source = x[n, c, start : start + run]
-                    target = unfolded[product, (c * kh + i) * kw + j, image]
-                    for k in range(run):
-                        target[k] = source[k]
-
-
-@compiled
-def _add_runs(unfolded, x, kh, kw, dh, dw, width):
-    images, run = unfolded.shape[2:]
-    for n in range(x.shape[0]):
-        product, image = n // images, n % images
-        for c in range(x.shape[1]):
-            for i in range(kh):
-                for j in range(kw):
-                    start = i * dh * width + j * dw
-                    source = unfolded[product, (c * kh + i) * kw + j, image]
-                    target = x[n, c, start : start + run]
-                    for k in range(run):
-                        target[k] += source[k]
-
-
-@compiled
-def _gather(x, unfolded, kh, kw, sh, sw, dh, dw, oh, ow):
-    images = unfolded.shape[2]
-    for n in range(x.shape[0]):
-        product, image = n // images, n % images
-        for c in range(x.shape[1]):
-            for i in range(kh):
-                for j in range(kw):
-                    out = unfolded[product, (c * kh + i) * kw + j, image]
-                    for row in range(oh):
-                        line = x[n, c, row * sh + i * dh]
-                        for col in range(ow):
-                            out[row * ow + col] = line[col * sw + j * dw]
-
-
-@compiled
-def _scatter(unfolded, x, kh, kw, sh, sw, dh, dw, oh, ow):
-    images = unfolded.shape[2]
-    for n in range(x.shape[0]):
-        product, image = n // images, n % images
-        for c in range(x.shape[1]):
-            for i in range(kh):
-                for j in range(kw):
-                    source = unfolded[product, (c * kh + i) * kw + j, image]
-                    for row in range(oh):
-                        line = x[n, c, row * sh + i * dh]
-                        for col in range(ow):
-                            line[col * sw + j * dw] += source[row * ow + col]
-
-
-@compiled
-def _narrow_with_bias(wide, bias, y, row_length):
-    """The wanted columns of (P, O, M, columns) as (N, O, OH, OW), with the bias added."""
-    images, width = wide.shape[2], y.shape[3]
-    for n in range(y.shape[0]):
-        for o in range(y.shape[1]):
-            b = bias[o]
-            line = wide[n // images, o, n % images]
-            for row in range(y.shape[2]):
-                source = line[row * row_length : row * row_length + width]
-                target = y[n, o, row]
-                for k in range(width):
-                    target[k] = source[k] + b
-
-
-@compiled
-def _widen(g, wide, row_length):
-    """(N, O, OH, OW) as (P, O, M, columns), with zeros between the rows."""
-    images, width = wide.shape[2], g.shape[3]
-    zero = g.dtype.type(0)
-    for n in range(g.shape[0]):
-        for o in range(g.shape[1]):
-            line = wide[n // images, o, n % images]
-            for row in range(g.shape[2]):
-                source = g[n, o, row]
-                target = line[row * row_length : (row + 1) * row_length]
-                for k in range(width):
-                    target[k] = source[k]
-                for k in range(width, target.size):
-                    target[k] = zero
