@@ -14,6 +14,7 @@ import pytest
 
 from ddpnet import backend
 from ddpnet import kernels as package
+from ddpnet.kernels import cpu
 
 RNG = np.random.default_rng(0)
 REALS = [np.float32, np.float64]
@@ -578,10 +579,11 @@ def test_importing_starts_neither_numba_nor_cupy() -> None:
 
 
 def signatures(device: str) -> dict[str, list[str]]:
-    """The public kernels of a device with the names of their arguments, read without importing them."""
+    """The public kernels of a device with the names of their arguments, read without loading CuPy."""
     folder = Path(package.__file__).parent / device
     public = ast.parse((folder / "__init__.py").read_text())
-    names = next(ast.literal_eval(node.value) for node in public.body if isinstance(node, ast.Assign))
+    listed = next(node.value for node in public.body if isinstance(node, ast.Assign))
+    names = cpu.__all__ if device == "cpu" else ast.literal_eval(listed)
     functions = {
         node.name: [argument.arg for argument in node.args.args]
         for path in folder.glob("*.py")
@@ -593,3 +595,11 @@ def signatures(device: str) -> dict[str, list[str]]:
 
 def test_both_devices_have_the_same_kernels() -> None:
     assert signatures("cpu") == signatures("cuda")
+
+
+def test_every_kernel_of_the_cpu_is_found_by_its_name() -> None:
+    for name in cpu.__all__:
+        assert callable(getattr(cpu, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'relu_forwards'"):
+        _ = cpu.relu_forwards
+    assert not set(cpu.__all__) & {path.stem for path in Path(cpu.__file__).parent.glob("*.py")}

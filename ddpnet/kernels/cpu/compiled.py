@@ -17,7 +17,7 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 
 from ddpnet.kernels.cpu import storage
@@ -34,10 +34,11 @@ _TELLER = 0
 
 def compiled(function: _Function) -> Any:
     """Compile at the first call with arguments of certain types, for one thread; later runs load the machine code."""
-    return function if config.DISABLE_JIT else _Kernel(function, targetoptions=dict(_OPTIONS))
+    disabled = config.DISABLE_JIT  # type: ignore[attr-defined]  # read from the environment
+    return function if disabled else _Kernel(function, targetoptions=dict(_OPTIONS))
 
 
-class _Kernel(CPUDispatcher):  # type: ignore[misc]
+class _Kernel(CPUDispatcher):
     """A function with its machine code for each tuple of argument types.
 
     Instead of Numba's own cache, which has no lock between processes (two that write at once can give one the
@@ -59,7 +60,7 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]
                 _working.end(begun)
 
 
-class _Kept(NullCache):  # type: ignore[misc]
+class _Kept(NullCache):
     """Numba's interface to the files in which the machine code of a kernel is kept."""
 
     def __init__(self, function: Any) -> None:
