@@ -118,6 +118,28 @@ def run(script: str, arguments: tuple[str, ...], ranks: int | None, threads: int
     return run(script, arguments, ranks, as_torch=as_torch)
 
 
+@cli.command(context_settings=_AS_GIVEN)
+@_ranks
+@_threads
+@click.option("--steps", type=click.IntRange(min=1), help="To measure; then the script is ended [default: 20].")
+@click.option("--skip", type=click.IntRange(min=0), help="Steps before, in which kernels compile [default: 5].")
+@click.option("--shapes", is_flag=True, help="A row for each shape of an operation's output.")
+@click.option("--rows", type=click.IntRange(min=1), help="Operations to show [default: 20].")
+@click.option("--json", "out", type=click.Path(dir_okay=False), help="Also write everything to this file.")
+@click.option("--as-torch", is_flag=True, help="Let `import torch` in the script give ddpnet.")
+@click.argument("script", type=click.Path(exists=True, dir_okay=False))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def profile(script: str, ranks: int | None, threads: int | None, **options: Any) -> int:
+    """Where the steps of a Python script spend their time, by phase and by operation.
+
+    The script is an ordinary training loop, and stays as it is: a step ends where optimizer.step() does.
+    """
+    environment.prepare(threads)
+    from .profile import Options, profile
+
+    return profile(Options(script, **{name: value for name, value in options.items() if value is not None}), ranks)
+
+
 @cli.group(cls=Commands, context_settings=_HELP)
 def bench() -> None:
     """Measure what this machine can do."""

@@ -1,6 +1,6 @@
-"""What a rank does: `python -m ddpnet_launch.rank KIND ...`, which is train, evaluate, bench, run or run-as-torch.
+"""What a rank does: `python -m ddpnet_launch.rank KIND ...`.
 
-A rank of somebody's mpirun does the same.
+KIND is train, evaluate, bench, profile, run or run-as-torch. A rank of somebody's mpirun does the same.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def main() -> None:
     if kind in ("run", "run-as-torch"):
         path, *arguments = arguments
         sys.exit(run_as_rank(lambda: run_script(path, arguments, as_torch=kind == "run-as-torch"), script=True))
-    sys.exit(run_as_rank(lambda: _work(kind, arguments)))
+    sys.exit(run_as_rank(lambda: _work(kind, arguments), script=kind == "profile"))
 
 
 def _work(kind: str, arguments: list[str]) -> int:
-    from . import bench, evaluate, train
+    from . import bench, evaluate, profile, train
 
-    return {"train": train.work, "evaluate": evaluate.work, "bench": bench.work}[kind](*arguments)
+    works = {"train": train.work, "evaluate": evaluate.work, "bench": bench.work, "profile": profile.work}
+    return works[kind](*arguments)
 
 
 def run_as_rank(action: Callable[[], int | None], *, script: bool = False) -> int:

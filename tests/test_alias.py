@@ -144,7 +144,7 @@ MISSING = {
     "import torch._C": "ModuleNotFoundError: torch._C is not in ddpnet",
     "import torch.multiprocessing as mp": "ModuleNotFoundError: torch.multiprocessing is not in ddpnet",
     "from torch.utils.tensorboard import SummaryWriter": "Error: torch.utils.tensorboard is not in ddpnet",
-    "from torch.profiler import profile": "ModuleNotFoundError: torch.profiler is not in ddpnet",
+    "from torch.profiler import schedule": "ImportError: torch.profiler.schedule is not in ddpnet",
     "from torch.nn.modules.conv import Conf2d": "ImportError: torch.nn.modules.conv.Conf2d is not in ddpnet",
     "from torchvision import models": "ImportError: torchvision.models is not in ddpnet",
     "import torchvision.models": "ModuleNotFoundError: torchvision.models is not in ddpnet",

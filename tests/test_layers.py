@@ -31,7 +31,7 @@ LAYERS = (
     ("ddpnet.distributed",),
     ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp", "ddpnet.futures", "ddpnet.timeline"),
     ("ddpnet.nn.parallel", "ddpnet.nn.sync_batchnorm", "ddpnet.utils", "ddpnet.checkpoint", "ddpnet.serialization"),
-    ("ddpnet.datasets", "ddpnet.transforms"),
+    ("ddpnet.datasets", "ddpnet.transforms", "ddpnet.profiler"),
     ("ddpnet.alias.finder", "ddpnet.alias.vision"),
     ("ddpnet.training",),
     ("ddpnet_launch",),

@@ -27,6 +27,7 @@ _NAMESPACES = (
     ".optim",
     ".optim.lr_scheduler",
     ".optim.swa_utils",
+    ".profiler",
     ".special",
     ".utils",
     ".utils.data",
