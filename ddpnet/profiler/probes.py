@@ -34,7 +34,8 @@ Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 def forward_name(node: str) -> str:
     """PyTorch's name of an operation, from that of its node: aten::max_pool2d from MaxPool2DBackward0."""
     name = re.sub(r"Backward\d*$", "", node)
-    return f"aten::{'_'.join(re.findall(_WORD, name)).lower() or name}"
+    words = "_".join(re.findall(_WORD, name)).lower().replace("2_", "2")  # im2col
+    return f"aten::{words or name}"
 
 
 @contextmanager
@@ -122,10 +123,10 @@ def _operations(undo: ExitStack, collector: Collector, shapes: bool) -> None:
         for kind in _tree(base, "apply"):
             if isinstance(vars(kind)["apply"], classmethod):
                 _replace(undo, kind, "apply", apply)
-    for nodes in (Op, FunctionCtx):
-        for name in ("propagate", "propagate_recorded"):
-            for kind in _tree(nodes, name):
-                _replace(undo, kind, name, propagate)
+    for name in ("propagate", "propagate_recorded"):
+        for kind in _tree(Op, name):
+            _replace(undo, kind, name, propagate)
+    _replace(undo, FunctionCtx, "propagate_recorded", propagate)  # which its `propagate` calls
     _replace(undo, AccumulateGrad, "accumulate", accumulate)
 
 
