@@ -15,12 +15,11 @@ import numpy as np
 
 from ddpnet.autograd.backward import grad
 from ddpnet.autograd.grad_mode import enable_grad
-from ddpnet.backend import array_module
 from ddpnet.kernels import kernels_for
 from ddpnet.kernels.precision import is_half
 from ddpnet.ops.autocasting import autocasts
 from ddpnet.ops.joining import cat
-from ddpnet.ops.linalg import linear
+from ddpnet.ops.linalg import linear, same_dtype
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor
 
@@ -68,12 +67,13 @@ class Rnn(_Recurrent):
     def forward(self, p, h, w, batch_sizes, reverse, relu):
         self._order(batch_sizes, reverse)
         self.relu = relu
-        product, kernels = array_module(p).matmul, kernels_for(p)
+        kernels = kernels_for(p)
+        product = kernels.repeated_product(w.T, len(p))
         y, last = p.copy(), h.copy()
         before, part = np.empty_like(y), np.empty_like(last)
         for rows, n in self.steps:
             before[rows] = last[:n]
-            product(last[:n], w.T, out=part[:n])
+            product(last[:n], part[:n])
             a = y[rows]
             if relu:
                 a += part[:n]
@@ -86,12 +86,13 @@ class Rnn(_Recurrent):
 
     def backward(self, g, g_last):
         _, _, w, y, before = self.saved
+        product = kernels_for(g).repeated_product(w, len(g))
         da, dh = np.empty_like(y), g_last.copy()
         slope = (y > 0).astype(y.dtype) if self.relu else 1 - y * y
         for rows, n in reversed(self.steps):
             dh[:n] += g[rows]
             np.multiply(dh[:n], slope[rows], out=da[rows])
-            dh[:n] = da[rows] @ w
+            product(da[rows], dh[:n])
         return da, dh, da.T @ before if self.needs[2] else None
 
     def recorded(self, p, h, w):
@@ -111,37 +112,43 @@ class Lstm(_Recurrent):
 
     def forward(self, p, h, c, w, w_projection, batch_sizes, reverse):
         self._order(batch_sizes, reverse)
-        product, step = array_module(p).matmul, kernels_for(p).lstm_step
+        kernels = kernels_for(p)
+        product, step = kernels.repeated_product(w.T, len(p)), kernels.lstm_step
         gates = p.copy()
         cells, before_c = (np.empty_like(gates, shape=(len(p), c.shape[1])) for _ in range(2))
         y, before_h = (np.empty_like(gates, shape=(len(p), h.shape[1])) for _ in range(2))
-        output = y if w_projection is None else np.empty_like(cells)
+        output = y
+        if w_projection is not None:
+            output, project = np.empty_like(cells), kernels.repeated_product(w_projection.T, len(p))
         last_h, last_c, part = h.copy(), c.copy(), np.empty_like(gates, shape=(len(h), p.shape[1]))
         for rows, n in self.steps:
             before_h[rows] = last_h[:n]
-            product(last_h[:n], w.T, out=part[:n])
+            product(last_h[:n], part[:n])
             step(gates[rows], part[:n], last_c[:n], before_c[rows], cells[rows], output[rows])
             if w_projection is not None:
-                product(output[rows], w_projection.T, out=y[rows])
+                project(output[rows], y[rows])
             last_h[:n] = y[rows]
         self.save(p, h, c, w, w_projection, gates, cells, before_h, before_c)
         return y, last_h, last_c
 
     def backward(self, g, g_h, g_c):
         _, _, _, w, w_projection, gates, cells, before_h, before_c = self.saved
-        product, step = array_module(g).matmul, kernels_for(g).lstm_step_backward
+        kernels = kernels_for(g)
+        product, step = kernels.repeated_product(w, len(g)), kernels.lstm_step_backward
         da, dh, dc = np.empty_like(gates), g_h.copy(), g_c.copy()
         d_projection = None
         if w_projection is not None:
             outward, inward = np.empty_like(before_h), np.empty_like(dc)  # gradients behind the projection, and before
+            project = kernels.repeated_product(w_projection, len(g))
         for rows, n in reversed(self.steps):
             d = dh[:n]
             d += g[rows]
             if w_projection is not None:
                 outward[rows] = d
-                d = product(d, w_projection, out=inward[:n])
+                project(d, inward[:n])
+                d = inward[:n]
             step(d, dc[:n], gates[rows], before_c[rows], cells[rows], da[rows])
-            product(da[rows], w, out=dh[:n])
+            product(da[rows], dh[:n])
         if w_projection is not None and self.needs[4]:
             d_projection = outward.T @ (gates[:, -cells.shape[1] :] * cells)
         return da, dh, dc, da.T @ before_h if self.needs[3] else None, d_projection
@@ -165,12 +172,13 @@ class Gru(_Recurrent):
 
     def forward(self, p, h, w, b, batch_sizes, reverse):
         self._order(batch_sizes, reverse)
-        product, step = array_module(p).matmul, kernels_for(p).gru_step
+        kernels = kernels_for(p)
+        product, step = kernels.repeated_product(w.T, len(p)), kernels.gru_step
         gates, last = p.copy(), h.copy()
         part = np.empty_like(gates, shape=(len(h), p.shape[1]))
         y, before, inner = (np.empty_like(gates, shape=(len(p), h.shape[1])) for _ in range(3))
         for rows, n in self.steps:
-            product(last[:n], w.T, out=part[:n])
+            product(last[:n], part[:n])
             if b is not None:
                 part[:n] += b
             step(gates[rows], part[:n], last[:n], before[rows], inner[rows], y[rows])
@@ -179,14 +187,16 @@ class Gru(_Recurrent):
 
     def backward(self, g, g_last):
         _, _, w, _, gates, before, inner = self.saved
-        product, step = array_module(g).matmul, kernels_for(g).gru_step_backward
+        kernels = kernels_for(g)
+        product, step = kernels.repeated_product(w, len(g)), kernels.gru_step_backward
         da, recurrent, dh = np.empty_like(gates), np.empty_like(gates), g_last.copy()
         part = np.empty_like(dh)
         for rows, n in reversed(self.steps):
             d = dh[:n]
             d += g[rows]
             step(d, gates[rows], before[rows], inner[rows], da[rows], recurrent[rows])
-            d += product(recurrent[rows], w, out=part[:n])
+            product(recurrent[rows], part[:n])
+            d += part[:n]
         return (
             da,
             dh,
@@ -235,6 +245,8 @@ def through_layer(
 
     `mode` is RNN_TANH, RNN_RELU, LSTM or GRU; `weights` are w_ih, w_hh and, with biases, b_ih, b_hh.
     """
+    for tensor in (*states, *weights, *(() if projection is None else (projection,))):
+        same_dtype(x, tensor, mode)
     w_ih, w_hh, *biases = weights
     b_ih, b_hh = biases or (None, None)
     if is_half(x.array):  # NumPy multiplies such matrices slowly, and would round after every step

@@ -22,6 +22,7 @@ _FILES = {
     "pooling": "avg_pool2d_backward avg_pool2d_forward max_pool2d_backward max_pool2d_forward",
     "recurrent": "gru_step gru_step_backward lstm_step lstm_step_backward tanh_of_sum",
     "scattering": "sum_rows",
+    "small_products": "repeated_product",
     "softmax": (
         "cross_entropy cross_entropy_with_slopes log_softmax_backward log_softmax_forward scale_rows "
         "softmax_backward softmax_forward"

@@ -19,6 +19,7 @@ from ddpnet.kernels.cuda.pooling import (
 )
 from ddpnet.kernels.cuda.recurrent import gru_step, gru_step_backward, lstm_step, lstm_step_backward, tanh_of_sum
 from ddpnet.kernels.cuda.scattering import sum_rows
+from ddpnet.kernels.cuda.small_products import repeated_product
 from ddpnet.kernels.cuda.softmax import (
     cross_entropy,
     cross_entropy_with_slopes,
@@ -84,6 +85,7 @@ __all__ = [
     "polygamma",
     "relu_backward",
     "relu_forward",
+    "repeated_product",
     "rmsprop_step",
     "row_norm_backward",
     "row_norm_forward",
