@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ddpnet
+from ddpnet.kernels import kernels_for
 
 LAYERS = [
     ("RNN", {}),
@@ -92,6 +93,68 @@ def test_layers_are_pytorchs(name: str, options: dict[str, Any], kind: str) -> N
         same(tuple(derived(ddpnet, outputs[1], own, twice)), tuple(derived(torch, outputs[0], inputs, twice)))
 
 
+@pytest.mark.parametrize(("name", "options"), LAYERS)
+@pytest.mark.parametrize("kind", ["batch", "packed"])
+def test_long_sequences_in_float32(name: str, options: dict[str, Any], kind: str) -> None:
+    """Widths that fill no vector, batches that fill no tile and shrink: outputs and gradients to 1e-5 of float64's."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    theirs = getattr(torch.nn, name)(30, 37, dtype=torch.float64, **options)
+    mine = getattr(ddpnet.nn, name)(30, 37, **options)
+    mine.load_state_dict({key: ours(x).float() for key, x in theirs.state_dict().items()})
+    x = torch.randn(*((13, 40, 30) if options.get("batch_first") else (40, 13, 30)), dtype=torch.float64)
+
+    def derive(library: Any, layer: Any, x: Any) -> list[Any]:
+        if kind == "packed":
+            lengths = [40, 40, 40, 31, 31, 30, 28, 20, 17, 11, 6, 2, 1]
+            x = library.nn.utils.rnn.pack_padded_sequence(x, lengths, options.get("batch_first", False))
+        results = flat(layer(x))
+        outputs = [y for y in results if y.requires_grad]
+        total = sum((y * y * y).sum() for y in outputs)
+        return [*outputs, *library.autograd.grad(total, list(layer.parameters()))]
+
+    once, again = (derive(ddpnet, mine, ddpnet.tensor(x.float().numpy())) for _ in range(2))
+    for y, repeated, expected in zip(once, again, derive(torch, theirs, x), strict=True):
+        assert y.dtype is ddpnet.float32
+        assert y.equal(repeated)
+        reference = expected.detach().numpy()
+        np.testing.assert_allclose(y.detach().numpy(), reference, rtol=1e-5, atol=1e-5 * np.abs(reference).max())
+
+
+@pytest.mark.parametrize("shape", [(20, 16, 64), (5, 1, 1), (7, 33, 130), (4, 8, 8), (0, 8, 8), (9, 2049, 3)])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_repeated_product(shape: tuple[int, int, int], transposed: bool, dtype: Any) -> None:
+    n, depth, width = shape
+    rng = np.random.default_rng(0)
+    b = rng.standard_normal((width, depth)).T if transposed else rng.standard_normal((depth, width))
+    b, x = b.astype(dtype), rng.standard_normal((n, depth)).astype(dtype)
+    for rows in (n, 200):
+        y = np.full((n + 2, width), 7, dtype)
+        product = kernels_for(b).repeated_product(b, rows)
+        product(x, y[1:-1])
+        expected = x.astype(np.float64) @ b.astype(np.float64)
+        tolerance = 1e-5 if dtype is np.float32 else 1e-12
+        np.testing.assert_allclose(y[1:-1], expected, rtol=tolerance, atol=tolerance * depth)
+        assert (y[[0, -1]] == 7).all()
+        if n:
+            bad = x.copy()
+            bad[-1, 0] = np.nan
+            product(bad, y[1:-1])
+            assert np.isnan(y[n]).all()
+            assert np.isfinite(y[:n]).all()
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_what_is_no_number_stays_with_its_sample(name: str) -> None:
+    layer, x = getattr(ddpnet.nn, name)(3, 20), ddpnet.randn(30, 6, 3)
+    x[4, 2, 1] = float("nan")
+    x[4, 5, 1] = float("inf")
+    y = layer(x)[0].detach().numpy()
+    assert np.isnan(y[4:, 2]).all()
+    assert np.isfinite(np.delete(y, 2, axis=1)).all()
+
+
 @pytest.mark.parametrize("name", ["RNNCell", "LSTMCell", "GRUCell"])
 @pytest.mark.parametrize("shape", [(2, 3), (3,)])
 def test_cells_are_pytorchs(name: str, shape: tuple[int, ...]) -> None:
@@ -123,6 +186,7 @@ BAD = {
     "features": (lambda: ddpnet.nn.GRU(3, 4)(zeros(5, 2, 4)), RuntimeError, "Expected 3, got 4"),
     "dtype": (lambda: ddpnet.nn.GRU(3, 4)(zeros(5, 2, 3).double()), ValueError, "does not match weight dtype"),
     "state": (lambda: ddpnet.nn.RNN(3, 4)(zeros(5, 2, 3), zeros(1, 3, 4)), RuntimeError, "Expected hidden size"),
+    "state's dtype": (lambda: ddpnet.nn.RNN(3, 4)(zeros(5, 2, 3), zeros(1, 2, 4).double()), RuntimeError, "same dtype"),
     "state's dimensions": (lambda: ddpnet.nn.RNN(3, 4)(zeros(5, 2, 3), zeros(2, 4)), RuntimeError, "3-D"),
     "no time": (lambda: ddpnet.nn.RNN(3, 4)(zeros(0, 2, 3)), RuntimeError, "larger than 0"),
     "hidden_size": (lambda: ddpnet.nn.LSTM(3, 0), ValueError, "hidden_size must be greater"),
