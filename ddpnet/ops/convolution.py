@@ -218,7 +218,7 @@ def _convolved(
     groups: int,
     dims: int,
 ) -> Tensor:
-    if input.ndim == dims + 1 and weight.ndim == dims + 2:
+    if input.array.ndim == dims + 1 and weight.array.ndim == dims + 2:
         return _convolved(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, dims).squeeze(0)
     steps, gaps = extents_of(stride, dims, "stride"), extents_of(dilation, dims, "dilation")
     check_operands(input, weight, bias, steps, gaps, groups, dims)
@@ -229,7 +229,8 @@ def _convolved(
             input = pad(input, [amount for extra in more[::-1] for amount in (0, extra)])
     else:
         zeros = extents_of(padding, dims, "padding")
-    check_channels(input, weight, bias, zeros, groups, weight.array.shape[1] * groups, weight.array.shape[0])
+    shapes = input.array.shape, weight.array.shape, None if bias is None else bias.array.shape
+    check_channels(*shapes, zeros, groups, weight.array.shape[1] * groups, weight.array.shape[0])
     check_window(input.array.shape[2:], kernel, zeros, gaps)
     if dims == 3:
         if is_half(input.array):  # one rounding, not one a plane

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ddpnet.dtypes import category
 from ddpnet.tensor import Tensor
 
@@ -31,7 +33,7 @@ def check_operands(
     dims: int,
 ) -> None:
     """RuntimeError for dimensions, dtypes and options that no convolution has."""
-    if input.ndim != dims + 2 or weight.ndim != dims + 2:
+    if input.array.ndim != dims + 2 or weight.array.ndim != dims + 2:
         raise RuntimeError(
             f"Expected {dims + 1}D (unbatched) or {dims + 2}D (batched) input to conv{dims}d with a weight of "
             f"{dims + 2} dimensions, but got input of size: {list(input.shape)}, weight of size {list(weight.shape)}"
@@ -49,17 +51,18 @@ def check_operands(
         raise NotImplementedError(f'"convolution" not implemented for {input.dtype.scalar_name!r}')
 
 
+@lru_cache(1024)  # the shapes of a step are those of the step before
 def check_channels(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
+    input: tuple[int, ...],
+    weight: tuple[int, ...],
+    bias: tuple[int, ...] | None,
     padding: tuple[int, ...],
     groups: int,
     channels: int,
     outputs: int,
 ) -> None:
-    """RuntimeError where the channels of operands do not fit `groups`."""
-    x, w = list(input.array.shape), list(weight.array.shape)
+    """RuntimeError where the channels of operands of these shapes do not fit `groups`."""
+    x, w = list(input), list(weight)
     if min(padding) < 0:
         raise RuntimeError("negative padding is not supported")
     if w[0] < groups or w[0] % groups:
@@ -72,16 +75,18 @@ def check_channels(
             f"Given groups={groups}, weight of size {w}, expected input{x} to have {channels} channels, but got {x[1]} "
             "channels instead"
         )
-    if bias is not None and bias.array.shape != (outputs,):
+    if bias is not None and bias != (outputs,):
         raise RuntimeError(
             f"Given weight of size {w}, expected bias to be 1-dimensional with {outputs} elements, but got bias of "
-            f"size {list(bias.array.shape)} instead"
+            f"size {list(bias)} instead"
         )
 
 
+@lru_cache(1024)
 def check_window(
     extents: tuple[int, ...], kernel: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]
 ) -> None:
+    """RuntimeError for a kernel that is larger than the padded input."""
     padded = [extent + 2 * zeros for extent, zeros in zip(extents, padding, strict=True)]
     window = [gap * (extent - 1) + 1 for gap, extent in zip(dilation, kernel, strict=True)]
     if min(kernel) < 1:

@@ -15,6 +15,8 @@ def extents_of(value: Any, dims: int, name: str) -> tuple[int, ...]:
     """A number for each of `dims` dimensions; RuntimeError for another count, TypeError for anything but integers."""
     if type(value) is int:
         return (value,) * dims
+    if type(value) is tuple and [type(entry) for entry in value] == [int] * dims:
+        return value
     entries = tuple(value) if isinstance(value, list | tuple) else (value,)
     if any(isinstance(entry, bool) or not isinstance(entry, int | np.integer) for entry in entries):
         raise TypeError(f"{name}: expected an int or {dims} ints, got {value!r}")

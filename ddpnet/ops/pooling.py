@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,11 @@ class MaxPool2d(Op):
     def forward(self, x, dims, kernel, stride, padding, dilation, ceil_mode):
         self.shape, self.dims = x.shape, dims
         wide = x.astype(np.int64) if category(x.dtype) == 1 else x
-        y, places = kernels_for(x).max_pool2d_forward(planes(wide, dims), kernel, stride, padding, dilation, ceil_mode)
-        shape = (*x.shape[: x.ndim - dims], *y.shape[4 - dims :])
-        y, places = y.reshape(shape), places.reshape(shape)
+        given = wide if (x.ndim, dims) == (4, 2) else planes(wide, dims)
+        y, places = kernels_for(x).max_pool2d_forward(given, kernel, stride, padding, dilation, ceil_mode)
+        if given is not wide:
+            shape = (*x.shape[: x.ndim - dims], *y.shape[4 - dims :])
+            y, places = y.reshape(shape), places.reshape(shape)
         self.save(places)
         return y if y.dtype == x.dtype else y.astype(x.dtype), places
 
@@ -228,6 +231,21 @@ def window(
     unset = stride is None or (isinstance(stride, list | tuple) and not stride)
     step = kernel if unset else extents_of(stride, dims, "stride")
     gaps = extents_of(dilation, dims, "dilation")
+    _check_window(input.array.shape, kernel, step, zeros, gaps, ceil_mode, dims, name)
+    return kernel, step, zeros, gaps
+
+
+@lru_cache(1024)  # the shapes of a step are those of the step before
+def _check_window(
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    step: tuple[int, ...],
+    zeros: tuple[int, ...],
+    gaps: tuple[int, ...],
+    ceil_mode: bool,
+    dims: int,
+    name: str,
+) -> None:
     for value, what in ((kernel, "kernel_size"), (step, "stride"), (gaps, "dilation")):
         if min(value) < 1:
             raise RuntimeError(f"{name}: {what} must be greater than zero, but got {min(value)}")
@@ -238,7 +256,6 @@ def window(
             f"pad should be at most half of effective kernel size, but got pad={zeros}, kernel_size={kernel} and "
             f"dilation={gaps}"
         )
-    shape = input.array.shape
     if len(shape) not in (dims + 1, dims + 2) or 0 in shape[len(shape) - dims - 1 :]:
         raise RuntimeError(
             f"{name}: Expected {dims + 1}D or {dims + 2}D (batch mode) tensor with optional 0 dim batch size for input"
@@ -247,4 +264,3 @@ def window(
     along = zip(shape[len(shape) - dims :], kernel, step, zeros, gaps, strict=True)
     if any(pooled_extent(*one, ceil_mode) < 1 for one in along):
         raise RuntimeError(f"{name}: Given input size {list(shape)} and kernel {kernel}: Output size is too small")
-    return kernel, step, zeros, gaps

@@ -105,7 +105,8 @@ def _transposed(
     steps, gaps = extents_of(stride, dims, "stride"), extents_of(dilation, dims, "dilation")
     zeros, more = extents_of(padding, dims, "padding"), extents_of(output_padding, dims, "output_padding")
     check_operands(input, weight, bias, steps, gaps, groups, dims)
-    check_channels(input, weight, bias, zeros, groups, weight.array.shape[0], weight.array.shape[1] * groups)
+    shapes = input.array.shape, weight.array.shape, None if bias is None else bias.array.shape
+    check_channels(*shapes, zeros, groups, weight.array.shape[0], weight.array.shape[1] * groups)
     if min(more) < 0:
         raise RuntimeError("negative output_padding is not supported")
     if any(extra >= max(step, gap) for extra, step, gap in zip(more, steps, gaps, strict=True)):
