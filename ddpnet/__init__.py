@@ -4,6 +4,7 @@ import ddpnet as torch
 """
 
 import math as _math
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from ddpnet import allocator as _allocator
 from ddpnet import blas as _blas
@@ -15,10 +16,7 @@ _allocator.keep_freed_memory()
 
 import ddpnet.autograd.functional
 import ddpnet.cpu.amp
-import ddpnet.cuda.amp
-import ddpnet.linalg
-import ddpnet.nn.parallel
-import ddpnet.nn.sync_batchnorm  # noqa: F401 - nn imports neither of the two: they stand above distributed
+import ddpnet.cuda.amp  # noqa: F401 - cuda and cpu import neither of the two: they stand above autograd
 from ddpnet import (
     amp,
     autograd,
@@ -28,15 +26,12 @@ from ddpnet import (
     cpu,
     cuda,
     determinism,
-    distributed,
-    distributions,
     dtypes,
-    futures,
+    linalg,
     mps,
     nn,
     ops,
     optim,
-    profiler,
     special,
     threads,
     utils,
@@ -109,14 +104,28 @@ from ddpnet.random import (
 from ddpnet.random import (
     default_generator as _default_generator,
 )
-from ddpnet.serialization import load, save
 from ddpnet.tensor import Size, Tensor
 from ddpnet.threads import *
 
 __version__ = "0.1.0"
 
-nn.DataParallel = nn.parallel.DataParallel  # type: ignore[attr-defined]
-nn.SyncBatchNorm = nn.sync_batchnorm.SyncBatchNorm  # type: ignore[attr-defined]
+if _TYPE_CHECKING:
+    from ddpnet import distributed, distributions, futures, profiler
+    from ddpnet.serialization import load, save
+
+_LATER = {
+    "": {
+        **{name: f"ddpnet.{name}" for name in ("distributed", "distributions", "futures", "profiler")},
+        **{name: f"ddpnet.serialization:{name}" for name in ("load", "save")},
+    },
+    ".nn": {
+        "parallel": "ddpnet.nn.parallel",
+        "DataParallel": "ddpnet.nn.parallel:DataParallel",
+        "SyncBatchNorm": "ddpnet.nn.sync_batchnorm:SyncBatchNorm",
+    },
+    ".utils": {"data": "ddpnet.utils.data"},
+}
+"""Loaded when first asked for, by namespace: a third of what the import takes, and not for everybody."""
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
@@ -216,5 +225,5 @@ __all__ += determinism.__all__
 __all__ += threads.__all__
 __all__ += ops.__all__
 
-_missing.explain_package("ddpnet", "torch")
+_missing.explain_package("ddpnet", "torch", _LATER)
 _missing.explain_members(Tensor, "torch.Tensor", _pytorch_names.TENSOR)

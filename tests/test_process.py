@@ -24,6 +24,28 @@ def test_import_starts_neither_mpi_nor_cuda_nor_a_compiler() -> None:
     assert loaded == "[]"
 
 
+def test_import_leaves_for_later_what_not_every_program_uses() -> None:
+    heavy = ("distributed", "distributions", "futures", "profiler", "checkpoint", "utils.data", "nn.parallel")
+    loaded = f"[name for name in {heavy} if f'ddpnet.{{name}}' in sys.modules]"
+    assert python(f"import sys, ddpnet; print({loaded})") == "[]"
+    names = (
+        "distributed.is_available distributions.Normal futures.Future profiler.profile save load utils.data.DataLoader "
+        "nn.parallel.DistributedDataParallel nn.DataParallel nn.SyncBatchNorm"
+    ).split()
+    for name in names:
+        assert python(f"import ddpnet as torch; print(callable(torch.{name}))") == "True"
+    assert python("from ddpnet import *; print(callable(save), distributed.is_available())") == "True True"
+    assert python("import ddpnet; print('futures' in dir(ddpnet), 'SyncBatchNorm' in dir(ddpnet.nn))") == "True True"
+
+
+def test_a_missing_name_is_explained_however_its_module_was_loaded() -> None:
+    catch = "except AttributeError as error: print(error)"
+    for module in ("distributed", "distributions", "profiler", "utils.data"):
+        said = f"torch.{module}.nothing is not in ddpnet"
+        assert python(f"import ddpnet.{module} as m\ntry: m.nothing\n{catch}") == said
+        assert python(f"import ddpnet\ntry: ddpnet.{module}.nothing\n{catch}") == said
+
+
 def test_a_core_type_that_the_user_set_stays() -> None:
     code = "import os, ddpnet; print(os.environ['OPENBLAS_CORETYPE'])"
     assert python(code, OPENBLAS_CORETYPE="Haswell") == "Haswell"

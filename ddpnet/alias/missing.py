@@ -1,11 +1,11 @@
-"""Names of PyTorch's that ddpnet does not have: errors that say so, and which names are nearest."""
+"""Names of PyTorch's that are not there: loaded now, if they are for later; else errors that name the nearest."""
 
 from __future__ import annotations
 
-import difflib
 import dis
+import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +16,6 @@ _NAMESPACES = (
     ".autograd.functional",
     ".backends",
     ".cuda",
-    ".distributed",
-    ".distributions",
     ".linalg",
     ".nn",
     ".nn.functional",
@@ -27,31 +25,39 @@ _NAMESPACES = (
     ".optim",
     ".optim.lr_scheduler",
     ".optim.swa_utils",
-    ".profiler",
     ".special",
     ".utils",
-    ".utils.data",
 )
-"""The modules of PyTorch's that are known by their names in ddpnet."""
+"""The modules of PyTorch's that are loaded with ddpnet; others explain themselves."""
 
 _IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
 
 def message(name: str, names: Iterable[str]) -> str:
     """What is said of `name`, as "torch.nn.Linaer", if `names` is what there is in its place."""
+    import difflib  # of no use to a program without errors
+
     place, _, last = name.rpartition(".")
     near = difflib.get_close_matches(last, [known for known in names if not known.startswith("_")], n=3)
     hint = f"; the nearest names are {', '.join(f'{place}.{known}' for known in near)}" if near else ""
     return f"{name} is not in ddpnet{hint}"
 
 
-def explain(module: ModuleType, name: str) -> None:
+def explain(module: ModuleType, name: str, later: Mapping[str, str] | None = None) -> None:
     """Let `module`, which is PyTorch's module `name`, say of a name that it misses that this is not in ddpnet.
 
     AttributeError; or ImportError for `from torch import x`, because Python replaces the words of an AttributeError.
+    Those in `later` are loaded when first asked for, from there: "ddpnet.distributed", "ddpnet.serialization:save".
     """
+    later = later or {}
 
     def missing(wanted: str) -> Any:
+        if wanted in later:
+            place, _, member = later[wanted].partition(":")
+            value: Any = importlib.import_module(place)
+            value = getattr(value, member) if member else value
+            setattr(module, wanted, value)
+            return value
         if wanted.startswith("__"):
             raise AttributeError(f"module {name!r} has no attribute {wanted!r}")
         text = message(f"{name}.{wanted}", dir(module))
@@ -61,14 +67,16 @@ def explain(module: ModuleType, name: str) -> None:
         raise AttributeError(text, name=wanted, obj=module)
 
     vars(module).setdefault("__getattr__", missing)
+    if later:
+        vars(module)["__dir__"] = lambda: sorted({*vars(module), *later})
 
 
-def explain_package(package: str, name: str) -> None:
-    """`explain` what is imported of a package, as PyTorch's `name`."""
+def explain_package(package: str, name: str, later: Mapping[str, Mapping[str, str]]) -> None:
+    """`explain` what is imported of a package, as PyTorch's `name`; `later` has the names for later, by namespace."""
     for namespace in _NAMESPACES:
         module = sys.modules.get(package + namespace)
         if module is not None:
-            explain(module, name + namespace)
+            explain(module, name + namespace, later.get(namespace))
 
 
 class _Missing:

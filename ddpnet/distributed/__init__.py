@@ -1,5 +1,8 @@
 """Everything that crosses ranks (`torch.distributed`)."""
 
+import sys
+
+from ddpnet.alias import missing
 from ddpnet.distributed import nn
 from ddpnet.distributed.collectives.availability import (
     Backend,
@@ -135,3 +138,5 @@ __all__ = [
     "send",
     "send_object_list",
 ]
+
+missing.explain(sys.modules[__name__], "torch.distributed")

@@ -1,5 +1,8 @@
 """Probability distributions (`torch.distributions`)."""
 
+import sys
+
+from ddpnet.alias import missing
 from ddpnet.distributions import constraints, transforms
 from ddpnet.distributions.bernoulli import Bernoulli, Geometric
 from ddpnet.distributions.categorical import Categorical, OneHotCategorical
@@ -59,3 +62,5 @@ __all__ = [
     "register_kl",
     "transforms",
 ]
+
+missing.explain(sys.modules[__name__], "torch.distributions")

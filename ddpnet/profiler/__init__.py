@@ -13,11 +13,13 @@ were not there.
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Iterable
 from contextlib import ContextDecorator, ExitStack
 from types import TracebackType
 from typing import Any
 
+from ddpnet.alias import missing
 from ddpnet.profiler.averages import EventList, FunctionEventAvg, averages
 from ddpnet.profiler.collector import OPERATIONS, PHASES, Collector, Key, Row
 from ddpnet.profiler.probes import engine_probes, forward_name, loop_probes
@@ -120,3 +122,6 @@ class record_function(ContextDecorator):
         frame = self._frames.pop()
         if frame is not None:
             frame[0].close(frame[1], Key("user", self.name))
+
+
+missing.explain(sys.modules[__name__], "torch.profiler")

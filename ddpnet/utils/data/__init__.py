@@ -1,5 +1,8 @@
 """Datasets, samplers and the DataLoader (`torch.utils.data`)."""
 
+import sys
+
+from ddpnet.alias import missing
 from ddpnet.utils.data.collate import default_collate, default_convert
 from ddpnet.utils.data.dataloader import DataLoader
 from ddpnet.utils.data.dataset import (
@@ -47,3 +50,5 @@ __all__ = [
     "get_worker_info",
     "random_split",
 ]
+
+missing.explain(sys.modules[__name__], "torch.utils.data")
