@@ -91,7 +91,7 @@ class _Kept(NullCache):
         file, name = Path(self._function.__code__.co_filename), self._function.__qualname__
         versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
         cells = [cell.cell_contents for cell in self._function.__closure__ or ()]
-        extents = [value for value in cells if isinstance(value, int)]  # of a function that another one made for them
+        extents = [value for value in cells if isinstance(value, int | str)]  # what a function made this one for
         facts = repr((name, sig, codegen.magic_tuple(), versions, storage.sources(file), extents))
         digest = hashlib.sha256(facts.encode()).hexdigest()
         return f"{file.stem}.{name}-{digest[:32]}", 1 + int(digest[:12], 16)
