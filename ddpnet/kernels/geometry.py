@@ -17,3 +17,8 @@ def pooled_extent(extent: int, kernel: int, stride: int, padding: int, dilation:
     if ceil_mode and (windows - 1) * stride >= extent + padding:
         windows -= 1
     return windows
+
+
+def halves(kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> bool:
+    """Whether a pooling halves height and width by windows of two by two that lie side by side."""
+    return (kernel, stride, padding, dilation, ceil_mode) == ((2, 2), (2, 2), (0, 0), (1, 1), False)

@@ -11,7 +11,7 @@ import numpy as np
 from ddpnet.backend import Array, array_module
 from ddpnet.dtypes import category
 from ddpnet.kernels import kernels_for
-from ddpnet.kernels.geometry import pooled_extent
+from ddpnet.kernels.geometry import halves, pooled_extent
 from ddpnet.ops.autocasting import autocasts
 from ddpnet.ops.extents import Extents, extents_of
 from ddpnet.ops.op import Op
@@ -34,6 +34,7 @@ class MaxPool2d(Op):
 
     def forward(self, x, dims, kernel, stride, padding, dilation, ceil_mode):
         self.shape, self.dims = x.shape, dims
+        self.halved = dims == 2 and halves(kernel, stride, padding, dilation, ceil_mode)
         wide = x.astype(np.int64) if category(x.dtype) == 1 else x
         given = wide if (x.ndim, dims) == (4, 2) else planes(wide, dims)
         y, places = kernels_for(x).max_pool2d_forward(given, kernel, stride, padding, dilation, ceil_mode)
@@ -45,6 +46,9 @@ class MaxPool2d(Op):
 
     def backward(self, g, _):
         (places,) = self.saved
+        if self.halved:
+            images = planes(g, 2), planes(places, 2), (1, math.prod(self.shape[:-2]), *self.shape[-2:])
+            return kernels_for(g).max_pool2d_backward(*images, True).reshape(self.shape)
         return scattered(g, places, self.shape, self.dims)
 
     def differentiable_backward(self, g, _):

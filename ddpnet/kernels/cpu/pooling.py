@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ddpnet.kernels.cpu import max_of_four
 from ddpnet.kernels.cpu.compiled import compiled
-from ddpnet.kernels.geometry import Pair, pooled_extent
+from ddpnet.kernels.geometry import Pair, halves, pooled_extent
 from ddpnet.kernels.precision import through_float32
 
 
@@ -20,8 +21,8 @@ def max_pool2d_forward(
     y = np.empty((n, c, *size), x.dtype)
     places = np.empty(y.shape, np.int32)
     planes, maxima, where = (np.ascontiguousarray(a).reshape(n * c, *a.shape[2:]) for a in (x, y, places))
-    if kernel == stride == (2, 2) and padding == (0, 0) and dilation == (1, 1) and not ceil_mode:
-        _max_of_four(planes, maxima, where)
+    if halves(kernel, stride, padding, dilation, ceil_mode):
+        (max_of_four.maxima if x.dtype == np.float32 else _max_of_four)(planes, maxima, where)
     else:
         lowest = x.dtype.type(-np.inf) if x.dtype.kind == "f" else np.iinfo(x.dtype).min
         _max_of_windows(planes, maxima, where, lowest, *kernel, *stride, *padding, *dilation)
@@ -73,9 +74,17 @@ def _max_of_windows(x, y, places, lowest, kh, kw, sh, sw, ph, pw, dh, dw):
 
 
 @through_float32
-def max_pool2d_backward(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`, except at -1."""
+def max_pool2d_backward(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ...], halved: bool = False) -> np.ndarray:
+    """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`, except at -1.
+
+    `halved` says that the windows were those of `halves`.
+    """
     n, c, h, w = shape
+    if halved and w > max_of_four.LANES and g.dtype == np.float32:  # 29 instead of 53 us; narrow images: 25 and 19
+        dx = np.empty(shape, g.dtype)
+        planes, where = (np.ascontiguousarray(a).reshape(n * c, *g.shape[2:]) for a in (g, indices))
+        max_of_four.spread(planes, where, dx.reshape(n * c, h, w))
+        return dx
     dx = np.zeros(shape, g.dtype)
     outputs = g.shape[2] * g.shape[3]
     _scatter(np.ascontiguousarray(g).reshape(-1, outputs), indices.reshape(-1, outputs), dx.reshape(n * c, h * w))

@@ -27,9 +27,9 @@ def _has_wide_registers() -> bool:
 WIDE = _has_wide_registers()
 LANES = 16 if WIDE else 8
 
-_NUMBER, _INDEX, _BIT = ir.FloatType(), ir.IntType(32), ir.IntType(1)
-_VECTOR, _INDICES, _MASK = (ir.VectorType(one, LANES) for one in (_NUMBER, _INDEX, _BIT))
-_ALIGNMENT = ir.Constant(_INDEX, 4)
+NUMBER, INDEX, _BIT = ir.FloatType(), ir.IntType(32), ir.IntType(1)
+VECTOR, INDICES, _MASK = (ir.VectorType(one, LANES) for one in (NUMBER, INDEX, _BIT))
+_ALIGNMENT = ir.Constant(INDEX, 4)
 
 
 class TileType(types.Type):  # type: ignore[misc]
@@ -43,7 +43,7 @@ class TileType(types.Type):  # type: ignore[misc]
 @register_model(TileType)
 class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, tile: TileType) -> None:
-        super().__init__(manager, tile, ir.ArrayType(_VECTOR, tile.rows * tile.columns))
+        super().__init__(manager, tile, ir.ArrayType(VECTOR, tile.rows * tile.columns))
 
 
 def _each(tile: TileType) -> Any:
@@ -55,14 +55,15 @@ def _number(builder: Any, value: int) -> Any:
     return ir.Constant(ir.IntType(64), value)
 
 
-class _Memory:
-    """Emits addresses in, loads from and stores to one array."""
+class Memory:
+    """Emits addresses in, loads from and stores to one array of numbers or of indices."""
 
     def __init__(self, context: Any, builder: Any, array_type: Any, array: Any, start: Any, step: Any = None) -> None:
         data = context.make_array(array_type)(context, builder, array).data
         self.builder, self.step, self.first = builder, step, builder.gep(data, [start])
+        self.kind = VECTOR if array_type.dtype is types.float32 else INDICES
 
-    def at(self, count: int, kind: ir.Type = _VECTOR, more: int = 0) -> Any:
+    def at(self, count: int, kind: ir.Type, more: int = 0) -> Any:
         """The address `count` steps and `more` elements from the start."""
         address = self.first
         if count:
@@ -73,47 +74,48 @@ class _Memory:
 
     def vector(self, count: int, mask: Any = None, more: int = 0) -> Any:
         """A vector; with a mask 0 where it is unset, where memory is not touched."""
+        pointer = self.at(count, self.kind, more)
         if mask is None:
-            return self.builder.load(self.at(count, more=more), align=4)
-        pointer = self.at(count, more=more)
-        name = f"llvm.masked.load.v{LANES}f32.p0"
-        load = cgutils.get_or_insert_function(
-            self.builder.module, ir.FunctionType(_VECTOR, [pointer.type, _INDEX, _MASK, _VECTOR]), name
-        )
-        return self.builder.call(load, [pointer, _ALIGNMENT, mask, ir.Constant(_VECTOR, None)])
+            return self.builder.load(pointer, align=4)
+        load = self._masked("load", self.kind, pointer.type, INDEX, _MASK, self.kind)
+        return self.builder.call(load, [pointer, _ALIGNMENT, mask, ir.Constant(self.kind, None)])
 
     def store(self, value: Any, count: int, mask: Any = None, more: int = 0) -> None:
         """Write a vector; with a mask only where it is set."""
-        pointer = self.at(count, more=more)
+        pointer = self.at(count, self.kind, more)
         if mask is None:
             self.builder.store(value, pointer, align=4)
-            return
-        name = f"llvm.masked.store.v{LANES}f32.p0"
-        kind = ir.FunctionType(ir.VoidType(), [_VECTOR, pointer.type, _INDEX, _MASK])
-        store = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        self.builder.call(store, [value, pointer, _ALIGNMENT, mask])
+        else:
+            store = self._masked("store", ir.VoidType(), self.kind, pointer.type, INDEX, _MASK)
+            self.builder.call(store, [value, pointer, _ALIGNMENT, mask])
+
+    def _masked(self, what: str, result: Any, *operands: Any) -> Any:
+        """LLVM's function."""
+        name = f"llvm.masked.{what}.v{LANES}{'f' if self.kind is VECTOR else 'i'}32.p0"
+        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(result, operands), name)
 
     def broadcast(self, count: int) -> Any:
         """One number in all lanes."""
-        return _broadcast(self.builder, self.builder.load(self.at(count, _NUMBER), align=4))
+        return broadcast(self.builder, self.builder.load(self.at(count, NUMBER), align=4))
 
 
-def _broadcast(builder: Any, value: Any) -> Any:
+def broadcast(builder: Any, value: Any) -> Any:
+    """A scalar in all lanes."""
     kind = ir.VectorType(value.type, LANES)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INDEX, 0))
-    return builder.shuffle_vector(first, first, ir.Constant(_INDICES, [0] * LANES))
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(INDEX, 0))
+    return builder.shuffle_vector(first, first, ir.Constant(INDICES, [0] * LANES))
 
 
-def _first_lanes(builder: Any, count: Any, column: int = 0) -> Any:
+def first_lanes(builder: Any, count: Any, column: int = 0) -> Any:
     """A mask of the first `count` lanes, which go on over the columns."""
-    numbers = ir.Constant(_INDICES, [LANES * column + lane for lane in range(LANES)])
-    return builder.icmp_signed("<", numbers, _broadcast(builder, builder.trunc(count, _INDEX)))
+    numbers = ir.Constant(INDICES, [LANES * column + lane for lane in range(LANES)])
+    return builder.icmp_signed("<", numbers, broadcast(builder, builder.trunc(count, INDEX)))
 
 
 def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c, rounded once."""
     name = f"llvm.fma.v{LANES}f32"
-    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), name)
+    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)
     return builder.call(fma, [a, b, c])
 
 
@@ -122,10 +124,10 @@ def _sum(builder: Any, value: Any) -> Any:
     lanes = LANES
     while lanes > 1:
         lanes //= 2
-        half = ir.VectorType(_INDEX, lanes)
+        half = ir.VectorType(INDEX, lanes)
         low, high = (ir.Constant(half, [start + lane for lane in range(lanes)]) for start in (0, lanes))
         value = builder.fadd(builder.shuffle_vector(value, value, low), builder.shuffle_vector(value, value, high))
-    return builder.extract_element(value, ir.Constant(_INDEX, 0))
+    return builder.extract_element(value, ir.Constant(INDEX, 0))
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -146,7 +148,7 @@ def filled(typing_context: Any, rows: Any, columns: Any, a: Any, at: Any) -> Any
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         one = _number(builder, 1)
-        memory = _Memory(context, builder, a, arguments[2], arguments[3], one)
+        memory = Memory(context, builder, a, arguments[2], arguments[3], one)
         values = [memory.broadcast(row) for row in range(tile.rows)]
         return _collected(context, builder, tile, [values[row] for _, row, _ in _each(tile)])
 
@@ -166,8 +168,8 @@ def add_outer(typing_context: Any, tile: Any, a: Any, a_at: Any, a_step: Any, b:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, a_array, a_start, step, b_array, b_start = arguments
-        left = _Memory(context, builder, a, a_array, a_start, step)
-        right = _Memory(context, builder, b, b_array, b_start)
+        left = Memory(context, builder, a, a_array, a_start, step)
+        right = Memory(context, builder, b, b_array, b_start)
         vectors = [right.vector(0, more=LANES * column) for column in range(tile.columns)]
         results = []
         for row in range(tile.rows):
@@ -202,13 +204,13 @@ def add_inner(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, a_array, a_start, a_each, b_array, b_start, b_each, last, lanes = arguments
-        mask = _first_lanes(builder, lanes) if masked else None
-        right = _Memory(context, builder, b, b_array, b_start, b_each)
+        mask = first_lanes(builder, lanes) if masked else None
+        right = Memory(context, builder, b, b_array, b_start, b_each)
         rows = []
         for row in range(tile.rows):
             inside = builder.icmp_signed("<", _number(builder, row), last)
             start = builder.select(inside, builder.add(a_start, builder.mul(a_each, _number(builder, row))), a_start)
-            rows.append(_Memory(context, builder, a, a_array, start).vector(0, mask))
+            rows.append(Memory(context, builder, a, a_array, start).vector(0, mask))
         columns = [right.vector(column, mask) for column in range(tile.columns)]
         results = [
             _fused(builder, rows[row], columns[column], builder.extract_value(sums, place))
@@ -226,9 +228,9 @@ def copy(typing_context: Any, x: Any, at: Any, y: Any, to: Any, first: Any, afte
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         x_array, x_start, y_array, y_start, low, high = arguments
-        mask = builder.and_(_first_lanes(builder, high), builder.not_(_first_lanes(builder, low)))
-        vector = _Memory(context, builder, x, x_array, x_start).vector(0, mask)
-        _Memory(context, builder, y, y_array, y_start).store(vector, 0)
+        mask = builder.and_(first_lanes(builder, high), builder.not_(first_lanes(builder, low)))
+        vector = Memory(context, builder, x, x_array, x_start).vector(0, mask)
+        Memory(context, builder, y, y_array, y_start).store(vector, 0)
         return context.get_dummy_value()
 
     return types.void(x, types.intp, y, types.intp, types.intp, types.intp), emit
@@ -247,8 +249,8 @@ def store(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, rows: Any,
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, array, start, each, wanted, lanes = arguments
-        memory = _Memory(context, builder, y, array, start, each)
-        masks = [_first_lanes(builder, lanes, column) for column in range(tile.columns)]
+        memory = Memory(context, builder, y, array, start, each)
+        masks = [first_lanes(builder, lanes, column) for column in range(tile.columns)]
 
         def emit_row(row: int) -> None:
             for column in range(tile.columns):
@@ -267,9 +269,9 @@ def add_to(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, count: An
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, array, start, each, lanes = arguments
-        memory = _Memory(context, builder, y, array, start, each)
-        masks = [_first_lanes(builder, lanes, column) for column in range(tile.columns)]
-        nothing = ir.Constant(_VECTOR, None)
+        memory = Memory(context, builder, y, array, start, each)
+        masks = [first_lanes(builder, lanes, column) for column in range(tile.columns)]
+        nothing = ir.Constant(VECTOR, None)
         for place, row, column in _each(tile):
             new = builder.select(masks[column], builder.extract_value(sums, place), nothing)
             old = memory.vector(row, more=LANES * column)
@@ -285,12 +287,12 @@ def add_sums(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, rows: A
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, array, start, each, wanted, across = arguments
-        memory = _Memory(context, builder, y, array, start, each)
+        memory = Memory(context, builder, y, array, start, each)
 
         def emit_row(row: int) -> None:
             for column in range(tile.columns):
                 with builder.if_then(builder.icmp_signed("<", _number(builder, column), across), likely=True):
-                    address = memory.at(row, _NUMBER, more=column)
+                    address = memory.at(row, NUMBER, column)
                     total = _sum(builder, builder.extract_value(sums, row * tile.columns + column))
                     builder.store(builder.fadd(builder.load(address), total), address)
 

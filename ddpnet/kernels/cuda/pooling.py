@@ -30,8 +30,11 @@ def max_pool2d_forward(
 
 
 @through_float32
-def max_pool2d_backward(g: Array, indices: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`, except at -1."""
+def max_pool2d_backward(g: Array, indices: Array, shape: tuple[int, ...], halved: bool = False) -> Array:
+    """The gradient (N, C, OH, OW) added at the places of the maxima of an input of `shape`, except at -1.
+
+    `halved`, which helps the kernel of the CPU, changes nothing here.
+    """
     n, c, h, w = shape
     dx = cupy.zeros(shape, g.dtype)
     outputs = g.shape[2] * g.shape[3]

@@ -1,0 +1,133 @@
+"""Max-pooling by windows of two by two that lie side by side, and the way back: LANES windows at a time; float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.cpu.vectors import INDEX, INDICES, LANES, VECTOR, Memory, broadcast, first_lanes
+
+
+@compiled
+def maxima(x, y, places):
+    """x (P, H, W) to the maxima y (P, H // 2, W // 2) and their places in a plane, the first of equals, the last NaN
+    before all."""
+    planes, height, width = x.shape
+    rows, columns = y.shape[1:]
+    flat_x, flat_y, flat_places = x.reshape(-1), y.reshape(-1), places.reshape(-1)
+    to = 0
+    for plane in range(planes):
+        for row in range(rows):
+            for col in range(0, columns, LANES):
+                at, place = (plane * height + 2 * row) * width + 2 * col, 2 * row * width + 2 * col
+                if at + width + 2 * LANES <= x.size and to + col + LANES <= y.size:  # what is too much is overwritten
+                    _store_maxima(flat_x, at, width, flat_y, flat_places, to + col, place, LANES)
+                else:
+                    _store_maxima(flat_x, at, width, flat_y, flat_places, to + col, place, columns - col)
+            to += columns
+
+
+@compiled
+def spread(g, places, dx):
+    """g (P, H // 2, W // 2) to dx (P, H, W): g at the places of the maxima, 0 elsewhere."""
+    planes, height, width = dx.shape
+    rows, columns = g.shape[1:]
+    flat_g, flat_places, flat_dx = g.reshape(-1), places.reshape(-1), dx.reshape(-1)
+    start = 0
+    for plane in range(planes):
+        for row in range(rows):
+            for col in range(0, columns, LANES):
+                to, place = (plane * height + 2 * row) * width + 2 * col, 2 * row * width + 2 * col
+                last = start + col + LANES > g.size or to + width + 2 * LANES > dx.size
+                if last or (columns > LANES and columns - col < LANES):
+                    _store_spread(flat_g, flat_places, start + col, flat_dx, to, width, place, columns - col)
+                else:  # what is too much is overwritten by the rows below
+                    _store_spread(flat_g, flat_places, start + col, flat_dx, to, width, place, LANES)
+            start += columns
+        if 2 * columns < width:
+            dx[plane, :, width - 1] = 0
+        if 2 * rows < height:
+            dx[plane, height - 1] = 0
+
+
+def _numbers(step: int, start: int = 0) -> Any:
+    return ir.Constant(INDICES, [start + step * lane for lane in range(LANES)])
+
+
+def _candidates(builder: Any, place: Any, width: Any) -> list[Any]:
+    """Places of the four elements of each window, row by row, from that of the first one."""
+    first = builder.add(broadcast(builder, builder.trunc(place, INDEX)), _numbers(2))
+    below = builder.add(first, broadcast(builder, builder.trunc(width, INDEX)))
+    one = ir.Constant(INDICES, [1] * LANES)
+    return [first, builder.add(first, one), below, builder.add(below, one)]
+
+
+def _is_literal(count: Any) -> bool:
+    """Whether all lanes are read and written."""
+    return isinstance(count, types.IntegerLiteral)
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def _store_maxima(
+    typing_context: Any, x: Any, at: Any, width: Any, y: Any, places: Any, to: Any, place: Any, count: Any
+) -> Any:
+    """The maxima of the first `count` of LANES windows from x[at] on, and their places from `place` on;
+    of LANES where that is a literal."""
+    whole = _is_literal(count)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x_array, start, across, y_array, places_array, target, corner, windows = arguments
+        pairs = [None if whole else first_lanes(builder, builder.add(windows, windows), half) for half in range(2)]
+        source = Memory(context, builder, x, x_array, start, across)
+        values = []
+        for row in range(2):
+            low, high = (source.vector(row, pairs[half], LANES * half) for half in range(2))
+            values += [builder.shuffle_vector(low, high, _numbers(2, odd)) for odd in range(2)]
+        where = _candidates(builder, corner, across)
+        best, chosen = values[0], where[0]
+        for value, its in zip(values[1:], where[1:], strict=True):
+            larger = builder.fcmp_ordered(">", value, best)
+            better = builder.or_(larger, builder.fcmp_unordered("uno", value, value))
+            best, chosen = builder.select(better, value, best), builder.select(better, its, chosen)
+        mask = None if whole else first_lanes(builder, windows)
+        Memory(context, builder, y, y_array, target).store(best, 0, mask)
+        Memory(context, builder, places, places_array, target).store(chosen, 0, mask)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(x, index, index, y, places, index, index, count if whole else index), emit
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def _store_spread(
+    typing_context: Any, g: Any, places: Any, at: Any, dx: Any, to: Any, width: Any, place: Any, count: Any
+) -> Any:
+    """The first `count` of LANES gradients from g[at] on to windows from dx[to] on, whose places begin at `place`;
+    of LANES where that is a literal."""
+    whole = _is_literal(count)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        g_array, places_array, start, dx_array, target, across, corner, windows = arguments
+        mask = None if whole else first_lanes(builder, windows)
+        gradient = Memory(context, builder, g, g_array, start).vector(0, mask)
+        chosen = Memory(context, builder, places, places_array, start).vector(0, mask)
+        nothing = ir.Constant(VECTOR, None)
+        parts = [
+            builder.select(builder.icmp_signed("==", chosen, its), gradient, nothing)
+            for its in _candidates(builder, corner, across)
+        ]
+        memory = Memory(context, builder, dx, dx_array, target, across)
+        for row in range(2):
+            for half in range(2):
+                pairs = None if whole else first_lanes(builder, builder.add(windows, windows), half)
+                lanes = [half * LANES // 2 + lane // 2 + lane % 2 * LANES for lane in range(LANES)]
+                pair = builder.shuffle_vector(*parts[2 * row : 2 * row + 2], ir.Constant(INDICES, lanes))
+                memory.store(pair, row, pairs, LANES * half)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(g, places, index, dx, index, index, index, count if whole else index), emit
