@@ -117,6 +117,8 @@ def _listed(tensors: Tensors) -> list[Tensor]:
 
 def _roots(tensors: Tensors, gradients: Any, recorded: bool) -> list[tuple[Tensor, Any]]:
     """The outputs to start from with their gradients: Tensors if the walk is recorded, else arrays."""
+    if gradients is None and isinstance(tensors, Tensor):
+        return [(tensors, _root(0, tensors, None, recorded))]
     outputs = _listed(tensors)
     given = [gradients] if gradients is None or isinstance(gradients, Tensor) else list(gradients)
     given = given * len(outputs) if given == [None] else given
@@ -131,9 +133,10 @@ def _root(position: int, output: Tensor, gradient: Tensor | None, recorded: bool
     if not output.requires_grad:
         raise RuntimeError(f"element {position} of tensors does not require grad and does not have a grad_fn")
     if gradient is None:
-        if output.numel() != 1:
+        array = output.array
+        if array.size != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
-        ones = backend.array_module(output.array).ones_like(output.array)
+        ones = backend.array_module(array).ones(array.shape, array.dtype)
         return Tensor(ones) if recorded else ones
     if not isinstance(gradient, Tensor):
         gradient = Tensor(np.asarray(gradient))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -80,6 +81,19 @@ class Node:
 
 NOWHERE: tuple[Node | None, int] = (None, 0)
 """The edge of an input for which no gradient is wanted."""
+
+
+def is_only_edge(edge: tuple[Any, int]) -> bool:
+    """Whether nothing else refers to the node that an edge leads to: no edge, no tensor, nobody who looks at it."""
+    return _references(edge) == _ONE_REFERENCE
+
+
+def _references(edge: tuple[Any, int]) -> int:
+    return sys.getrefcount(edge[0])
+
+
+_ONE_REFERENCE = _references((object(), 0))
+"""As it is counted from here: what the interpreter itself holds for the call is not the same in all versions."""
 
 
 class AccumulateGrad(Node):
@@ -273,10 +287,19 @@ class _Walk:
         if not self.retain_graph:
             node.release()
         fresh = node.fresh and not self.create_graph
-        for (source, output), gradient in zip(node.edges, gradients, strict=True):
-            if source is not None and gradient is not None:
-                own = fresh and gradient.base is None and _is_new(gradient, given)
-                self.deliver(source, output, gradient, own)
+        for edge, gradient in zip(node.edges, gradients, strict=True):
+            if gradient is None or edge[0] is None:
+                continue
+            own = fresh and gradient.base is None and _is_new(gradient, given)
+            if type(edge[0]) is AccumulateGrad and self._is_last(edge):
+                edge[0].accumulate(gradient, own)
+            else:
+                self.deliver(*edge, gradient, own)
+
+    def _is_last(self, edge: tuple[AccumulateGrad, int]) -> bool:
+        """Whether a leaf without hooks gets no gradient but this one: then it need not wait for its turn."""
+        leaf = edge[0].variable
+        return leaf.hooks is None and self.on_the_way is None and is_only_edge(edge) and edge[0] not in self.arrivals
 
     def _watched(self, node: Node, arrived: _Arrivals) -> Sequence[Gradient | None]:
         """`propagate` of what is wanted alone, with the node's hooks, and with its place in the program in errors."""

@@ -7,10 +7,10 @@ once. It does so only where nobody can see the gradient in between, and what com
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ddpnet.autograd.graph import is_only_edge
 from ddpnet.backend import Array
 from ddpnet.kernels import kernels_for
 from ddpnet.ops.activation import Relu
@@ -58,12 +58,4 @@ def _unseen(edge: tuple[Any, int]) -> bool:
     if older.hooks or older.retained or older.node_hooks or older.trace is not None:
         return False
     del older
-    return _references(edge) == _ONE and _references(edge[0].edges[0]) == _ONE
-
-
-def _references(edge: tuple[Any, int]) -> int:
-    """To a node: from edges, from tensors, from whoever else holds it, and here."""
-    return sys.getrefcount(edge[0])
-
-
-_ONE = _references((object(), 0))
+    return is_only_edge(edge) and is_only_edge(edge[0].edges[0])
