@@ -2,9 +2,10 @@
 
 A ratio is the peer's figure over ours, the median of rounds that both take in turn, with the quartiles; above 1 ddpnet
 is faster or smaller. One thread a rank, float32, the same model and batch. Where a model has convolutions, the peer is
-the faster of PyTorch's default and channels_last layouts; where there are several ranks, DistributedDataParallel with
-gloo. "x its products" is our time over that of the step's matrix products alone at this machine's speed for large ones
-(sgemm of 1024 x 1024 x 1024, measured in the same rounds); JSON has the time of the products themselves, too.
+the faster of PyTorch's default and channels_last layouts (then a "c" is behind its figure); where there are several
+ranks, DistributedDataParallel with gloo. "x its products" is our time over that of the step's matrix products alone at
+this machine's speed for large ones: sgemm of 1024 x 1024 x 1024, measured in the same rounds. Operations are counted by
+`products.py`; JSON has the time of the products themselves, too.
 """
 
 from __future__ import annotations
@@ -109,8 +110,12 @@ def main() -> int:
             print(row, flush=True)
     except WorkerError as error:
         failure = str(error)
+    except KeyboardInterrupt:
+        return 130
     described = {**machine(peer), "seconds": f"{time.perf_counter() - began:.0f}"}
-    print("one thread a rank; " + "; ".join(f"{name} {value}" for name, value in described.items()))
+    print("\none thread a rank")
+    for name, value in described.items():
+        print(f"{name:<18}{value}")
     if options.json is not None:
         content = {"machine": described, "failure": failure or None, "cases": [row.to_json() for row in rows]}
         options.json.write_text(json.dumps(content, indent=2) + "\n")

@@ -46,10 +46,15 @@ def _our_epochs(ranks: int) -> list[float]:
         options |= {"--lr": 0.01, "--ranks": ranks, "--out": Path(folder, "run")}
         words = [str(word) for pair in options.items() for word in pair]
         written = finish(["-m", "ddpnet_launch", "train", *words], "ddpnet", 1, _DEADLINE_S)
-    rates = [float(rate.replace(",", "")) for rate in re.findall(r"^epoch .* ([\d,]+) images/s", written, re.MULTILINE)]
-    if len(rates) != _EPOCHS["ddpnet"]:
+    found = rates(written)
+    if len(found) != _EPOCHS["ddpnet"]:
         raise WorkerError(f"ddpnet train: expected a line for each of {_EPOCHS['ddpnet']} epochs, got\n{written}")
-    return [IMAGES / rate for rate in rates]
+    return [IMAGES / rate for rate in found]
+
+
+def rates(written: str) -> list[float]:
+    """Images a second of each epoch, from what `ddpnet train` has written."""
+    return [float(rate.replace(",", "")) for rate in re.findall(r"^epoch .* ([\d,]+) images/s", written, re.MULTILINE)]
 
 
 def _their_epochs(ranks: int, choice: dict[str, Any]) -> dict[str, Any]:

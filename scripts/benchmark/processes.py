@@ -11,7 +11,7 @@ from table import Row, ratios
 
 IMPORT_GOAL, MEMORY_GOAL = 5.0, 1.3
 MEMORY = (("lenet", 64), ("resnet18", 32))
-_MEMORY_STEPS = 4
+_MEMORY_STEPS = 3
 _MOST_ROUNDS = 5
 
 
@@ -48,13 +48,13 @@ def compare_memory(case: str, batch: int, *, peer: str | None) -> Row:
     def peak(library: str, channels_last: bool = False) -> float:
         return fresh(library, case, batch, _MEMORY_STEPS, channels_last=channels_last)["peak_bytes"] / 2**20
 
-    ours = [peak("ddpnet") for _ in range(3)]
-    row = Row(f"peak memory, {NAMES[case]}, batch {batch}", "MiB", statistics.median(ours), goal=MEMORY_GOAL, rounds=3)
+    ours = peak("ddpnet")
+    row = Row(f"peak memory, {NAMES[case]}, batch {batch}", "MiB", ours, goal=MEMORY_GOAL)
     if peer:
-        layouts = {"default": [peak(peer) for _ in ours]}
+        layouts = {"default": peak(peer)}
         if case in CONVOLUTIONS:
-            layouts["channels_last"] = [peak(peer, True) for _ in ours]
-        row.peer_name = min(layouts, key=lambda name: statistics.median(layouts[name]))
-        ratios(row, ours, layouts[row.peer_name])
-        row.details["peer_mib"] = {name: statistics.median(found) for name, found in layouts.items()}
+            layouts["channels_last"] = peak(peer, True)
+        row.peer_name = min(layouts, key=lambda name: layouts[name])
+        ratios(row, [ours], [layouts[row.peer_name]])
+        row.details["peer_mib"] = layouts
     return row

@@ -11,9 +11,11 @@ from importlib import metadata
 from typing import Any
 
 HEADER = (
-    f"{'case':<34}{'ddpnet':>12}{'peer':>12}{'ratio':>8}  {'quartiles':<15}{'goal':>6}  {'':<4}"
-    f"{'x its products':>15}{'goal':>6}  "
+    f"{'case':<34}{'ddpnet':>12}{'peer':>12}{'ratio':>10}  {'quartiles':<13}{'goal':>6}  {'':<4}"
+    f"{'x its products':>16}{'goal':>6}"
 )
+CHANNELS_LAST = "c"
+"""Behind a figure of PyTorch's with that layout."""
 
 
 @dataclass
@@ -49,11 +51,14 @@ class Row:
         return None if self.products_goal is None or self.products is None else self.products <= self.products_goal
 
     def __str__(self) -> str:
-        low_high = "" if self.quartiles is None else f"{self.quartiles[0]:.2f} to {self.quartiles[1]:.2f}"
+        low_high = (
+            "" if self.quartiles is None or self.rounds == 1 else f"{self.quartiles[0]:.2f} to {self.quartiles[1]:.2f}"
+        )
+        mark = CHANNELS_LAST if "channels_last" in self.peer_name else " "
+        times = f"{self._figure(self.ours):>12}{self._figure(self.peer):>12} {mark}"
         return (
-            f"{self.name:<34}{self._figure(self.ours):>12}{self._figure(self.peer):>12}{_number(self.ratio):>8}  "
-            f"{low_high:<15}{_number(self.goal):>6}  {_verdict(self.met):<4}"
-            f"{_number(self.products):>15}{_number(self.products_goal):>6}  {_verdict(self.products_met)}"
+            f"{self.name:<34}{times}{_number(self.ratio):>8}  {low_high:<13}{_number(self.goal):>6}  {_verdict(self.met):<4}"
+            f"{_number(self.products):>16}{_number(self.products_goal):>6}  {_verdict(self.products_met)}"
         ).rstrip()
 
     def _figure(self, value: float | None) -> str:

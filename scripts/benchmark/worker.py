@@ -30,9 +30,13 @@ from models import step_function  # noqa: E402
 
 def main() -> None:
     """Build the model, and answer orders."""
-    parallel = task["ranks"] > 1
+    parallel, on_gpu = task["ranks"] > 1, task["device"].startswith("cuda")
+    if on_gpu and task["kind"] == "torch":
+        torch.backends.cudnn.allow_tf32 = False  # float32, as everywhere
     if parallel:
-        distributed.init_process_group("nccl" if task["device"].startswith("cuda") else "gloo")
+        distributed.init_process_group("nccl" if on_gpu else "gloo")
+        if on_gpu:
+            torch.cuda.set_device(distributed.get_rank() % torch.cuda.device_count())
     step = _step()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(task["socket"])
