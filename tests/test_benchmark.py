@@ -99,7 +99,8 @@ def test_new_processes() -> None:
     code = """
 import json
 from processes import compare_memory, compare_start
-print(json.dumps([row.to_json() for row in (*compare_start(peer=None, rounds=2), compare_memory("lenet", 4, peer=None))]))
+rows = [*compare_start(peer=None, rounds=2), compare_memory("lenet", 4, peer=None)]
+print(json.dumps([row.to_json() for row in rows]))
 """
     imports, first, memory = json.loads(python(code))
     assert 0 < imports["ours"] < first["ours"]

@@ -57,8 +57,8 @@ class Row:
         mark = CHANNELS_LAST if "channels_last" in self.peer_name else " "
         times = f"{self._figure(self.ours):>12}{self._figure(self.peer):>12} {mark}"
         return (
-            f"{self.name:<34}{times}{_number(self.ratio):>8}  {low_high:<13}{_number(self.goal):>6}  {_verdict(self.met):<4}"
-            f"{_number(self.products):>16}{_number(self.products_goal):>6}  {_verdict(self.products_met)}"
+            f"{self.name:<34}{times}{_number(self.ratio):>8}  {low_high:<13}{_number(self.goal):>6}  "
+            f"{_verdict(self.met):<4}{_number(self.products):>16}{_number(self.products_goal):>6}  {_verdict(self.products_met)}"
         ).rstrip()
 
     def _figure(self, value: float | None) -> str:
