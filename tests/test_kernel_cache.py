@@ -169,3 +169,25 @@ def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path) -> None:
     temporary.rmdir()
     temporary.symlink_to(tmp_path)
     assert folder() == "None\n"
+
+
+def test_kernels_of_one_function_differ_by_what_they_take_from_around_them(tmp_path: Path) -> None:
+    module = tmp_path / "made.py"
+    module.write_text("""
+from ddpnet.kernels.cpu.compiled import compiled
+
+def made(number):
+    @compiled
+    def inner(x):
+        return x + number
+    @compiled
+    def outer(x):
+        return 2 * inner(x)
+    return outer
+
+kernels = [made(number) for number in (3, 4, 0.5)]
+print([kernel(10) for kernel in kernels], sum(kernel.stats.cache_hits.total() for kernel in kernels))
+""")
+    code = "import made"
+    assert run(tmp_path, code, PYTHONPATH=str(tmp_path))[0] == ["[26, 28, 21.0] 0"]
+    assert run(tmp_path, code, PYTHONPATH=str(tmp_path))[0] == ["[26, 28, 21.0] 3"]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar
 
 import llvmlite
@@ -90,11 +91,17 @@ class _Kept(NullCache):
         """A name for all that the machine code depends on, and the place of its turn."""
         file, name = Path(self._function.__code__.co_filename), self._function.__qualname__
         versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
-        cells = [cell.cell_contents for cell in self._function.__closure__ or ()]
-        extents = [value for value in cells if isinstance(value, int | str)]  # what a function made this one for
-        facts = repr((name, sig, codegen.magic_tuple(), versions, storage.sources(file), extents))
+        taken = _captured(self._function)
+        facts = repr((name, taken, sig, codegen.magic_tuple(), versions, storage.sources(file)))
         digest = hashlib.sha256(facts.encode()).hexdigest()
         return f"{file.stem}.{name}-{digest[:32]}", 1 + int(digest[:12], 16)
+
+
+def _captured(function: FunctionType) -> list[Any]:
+    """What a function has taken from the functions around it, and what these, if they are functions, have taken."""
+    contents = [cell.cell_contents for cell in function.__closure__ or ()]
+    inner = [getattr(value, "py_func", value) for value in contents]
+    return [(f.__qualname__, _captured(f)) if isinstance(f, FunctionType) else repr(f) for f in inner]
 
 
 class _Working:
