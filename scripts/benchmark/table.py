@@ -58,7 +58,8 @@ class Row:
         times = f"{self._figure(self.ours):>12}{self._figure(self.peer):>12} {mark}"
         return (
             f"{self.name:<34}{times}{_number(self.ratio):>8}  {low_high:<13}{_number(self.goal):>6}  "
-            f"{_verdict(self.met):<4}{_number(self.products):>16}{_number(self.products_goal):>6}  {_verdict(self.products_met)}"
+            f"{_verdict(self.met):<4}{_number(self.products):>16}{_number(self.products_goal):>6}  "
+            f"{_verdict(self.products_met)}"
         ).rstrip()
 
     def _figure(self, value: float | None) -> str:
