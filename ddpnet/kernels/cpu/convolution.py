@@ -28,6 +28,7 @@ from ddpnet.kernels.cpu.direct_convolution import (
     has_few_weights,
 )
 from ddpnet.kernels.cpu.unfolding import add_runs, copy_runs, gather, narrow_with_bias, pad, scatter, widen
+from ddpnet.kernels.cpu.winograd import has_many_tiles, winograd_backward, winograd_forward
 from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair, convolved_extent
 from ddpnet.kernels.precision import through_float32
@@ -120,6 +121,10 @@ def conv2d_forward(
         return depthwise_forward(x, w, b, stride, padding, dilation)
     if has_few_weights(x, w, stride, dilation, groups):
         return direct_forward(x, w, b, padding)
+    if has_many_tiles(x, w, stride, padding, dilation, groups):
+        y = winograd_forward(x, w, b, padding)
+        if y is not None:
+            return y
     window = _window(x.shape, w.shape, stride, padding, dilation, groups)
     y = np.empty((len(x), len(w), *window.size), x.dtype)
     bias = np.zeros(len(w), x.dtype) if b is None else b
@@ -147,7 +152,10 @@ def conv2d_backward(
     if groups > 1 and w.shape[1] == 1:
         return depthwise_backward(g, x, w, stride, padding, dilation, needs)
     if not has_few_weights(x, w, stride, dilation, groups):
-        dx, dw = _unfolded_backward(g, x, w, stride, padding, dilation, groups, needs)
+        found = None
+        if has_many_tiles(x, w, stride, padding, dilation, groups):
+            found = winograd_backward(g, x, w, padding, needs[:2])
+        dx, dw = found or _unfolded_backward(g, x, w, stride, padding, dilation, groups, needs)
         return dx, dw, g.sum(axis=(0, 2, 3)) if needs[2] else None
     if needs[1]:
         dw, db = direct_weight_gradient(g, x, w, padding)
