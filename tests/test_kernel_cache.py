@@ -191,3 +191,15 @@ print([kernel(10) for kernel in kernels], sum(kernel.stats.cache_hits.total() fo
     code = "import made"
     assert run(tmp_path, code, PYTHONPATH=str(tmp_path))[0] == ["[26, 28, 21.0] 0"]
     assert run(tmp_path, code, PYTHONPATH=str(tmp_path))[0] == ["[26, 28, 21.0] 3"]
+
+
+def test_the_doctor_says_where_kernels_are(tmp_path: Path) -> None:
+    def said(folder: Path) -> str:
+        command = [sys.executable, "-m", "ddpnet_launch", "doctor"]
+        return subprocess.run(
+            command, env={**os.environ, storage.VARIABLE: str(folder)}, capture_output=True, text=True, timeout=60
+        ).stdout
+
+    assert run(tmp_path)[0] == BOTH
+    assert f" 2 compiled (0.1 MiB) in {tmp_path / 'ddpnet'}\n" in said(tmp_path)
+    assert f"at every start: name a folder that can be written by {storage.VARIABLE}" in said(Path("/proc/none"))

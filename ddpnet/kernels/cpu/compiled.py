@@ -7,18 +7,20 @@ import pickle
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar
 
 import llvmlite
 import numba
+from llvmlite import binding
 from numba.core import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
-from numba.core.runtime.nrt import rtsys
+from numba.core.runtime import _nrt_python  # type: ignore[attr-defined]  # written in C
 from numba.core.serialize import dumps
 
 from ddpnet.kernels.cpu import storage
@@ -78,7 +80,7 @@ class _Kept(NullCache):
             _working.tell()
             target_context.refresh()
             return None
-        rtsys.initialize(target_context)  # the code refers to functions of Numba's runtime
+        _name_runtime()
         return CompileResult._rebuild(target_context, *pickle.loads(data))
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -95,6 +97,16 @@ class _Kept(NullCache):
         facts = repr((name, taken, sig, codegen.magic_tuple(), versions, storage.sources(file)))
         digest = hashlib.sha256(facts.encode()).hexdigest()
         return f"{file.stem}.{name}-{digest[:32]}", 1 + int(digest[:12], 16)
+
+
+@cache
+def _name_runtime() -> None:
+    """Tell the linker where the functions of Numba's runtime are, to which machine code refers.
+
+    Numba's `rtsys.initialize` does so, too, but then compiles for 20 ms what only a compilation needs.
+    """
+    for name, address in _nrt_python.c_helpers.items():
+        binding.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
 def _captured(function: FunctionType) -> list[Any]:

@@ -81,6 +81,18 @@ def write(name: str, content: bytes) -> bool:
     return True
 
 
+def is_writable() -> bool:
+    """Whether kernels can be kept here; a folder that is missing is made."""
+    place = folder()
+    if place is None:
+        return False
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(place, os.W_OK | os.X_OK)
+
+
 def kept() -> tuple[int, int]:
     """How many kernels there are, of all versions and machines, and their bytes."""
     place = folder()
