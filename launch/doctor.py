@@ -69,9 +69,7 @@ def _numpy() -> Iterator[Finding]:
 def _numba() -> Iterator[Finding]:
     yield Finding("Numba", version("numba"))
     place = storage.folder()
-    trouble = (
-        "" if storage.is_writable() else f"kernels are compiled at every start: name a folder by {storage.VARIABLE}"
-    )
+    cure = f"they are compiled at every start: name a folder that can be written by {storage.VARIABLE}"
     number, size = storage.kept()
     text = f"{number} compiled ({size / (1 << 20):.1f} MiB) in {place}" if place is not None else "there is no folder"
     yield Finding("kernels", text, "" if storage.is_writable() else cure)
