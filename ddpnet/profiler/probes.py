@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from ddpnet import spans
@@ -31,6 +31,7 @@ _LANES = {"wait": "exchange"} | {phase: phase for phase in PHASES}
 Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+@cache
 def forward_name(node: str) -> str:
     """PyTorch's name of an operation, from that of its node: aten::max_pool2d from MaxPool2DBackward0."""
     name = re.sub(r"Backward\d*$", "", node)
@@ -72,12 +73,19 @@ def loop_probes(collector: Collector, after_step: Callable[[Optimizer], None] | 
 
 def _operations(undo: ExitStack, collector: Collector, shapes: bool) -> None:
     """Rows for operations, and for what the walk back does at their nodes."""
+    for base in (Op, Function):
+        for kind in _tree(base, "apply"):
+            if isinstance(vars(kind)["apply"], classmethod):
+                _replace(undo, kind, "apply", _applied(collector, shapes))
+    for name in ("propagate", "propagate_recorded"):
+        for kind in _tree(Op, name):
+            _replace(undo, kind, name, _propagated(collector, shapes))
+    _replace(undo, FunctionCtx, "propagate_recorded", _propagated(collector, shapes))  # which its `propagate` calls
+    _replace(undo, AccumulateGrad, "accumulate", _accumulated(collector, shapes))
 
-    def shape_of(result: Any) -> tuple[int, ...] | None:
-        first = result[0] if isinstance(result, tuple | list) and result else result
-        return tuple(first.shape) if shapes and hasattr(first, "shape") else None
 
-    def apply(original: Callable[..., Any]) -> Callable[..., Any]:
+def _applied(collector: Collector, shapes: bool) -> Wrapper:
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         def measured(cls: Any, *inputs: Any, **options: Any) -> Any:
             if not collector.watches():
                 return original(cls, *inputs, **options)
@@ -88,26 +96,34 @@ def _operations(undo: ExitStack, collector: Collector, shapes: bool) -> None:
                 return result
             finally:
                 name = forward_name(cls.__name__) if issubclass(cls, Op) else cls.__name__
-                collector.close(frame, Key("forward", name, shape_of(result)))
+                collector.close(frame, Key("forward", name, _shape(result) if shapes else None))
                 if phase is not None:
                     collector.leave(phase)
 
         return measured
 
-    def propagate(original: Callable[..., Any]) -> Callable[..., Any]:
+    return wrap
+
+
+def _propagated(collector: Collector, shapes: bool) -> Wrapper:
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         def measured(self: Any, gradients: list[Any]) -> Any:
             if not collector.watches():
                 return original(self, gradients)
+            shape = _shape([g for g in gradients if g is not None]) if shapes else None
             frame = collector.open()
             try:
                 return original(self, gradients)
             finally:
-                present = [g for g in gradients if g is not None]
-                collector.close(frame, Key("backward", self.name(), shape_of(present)))
+                collector.close(frame, Key("backward", self.name(), shape))
 
         return measured
 
-    def accumulate(original: Callable[..., Any]) -> Callable[..., Any]:
+    return wrap
+
+
+def _accumulated(collector: Collector, shapes: bool) -> Wrapper:
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
         def measured(self: Any, gradient: Any, own: bool) -> Any:
             if not collector.watches():
                 return original(self, gradient, own)
@@ -115,19 +131,18 @@ def _operations(undo: ExitStack, collector: Collector, shapes: bool) -> None:
             try:
                 return original(self, gradient, own)
             finally:
-                collector.close(frame, Key("backward", "torch::autograd::AccumulateGrad", shape_of(gradient)))
+                shape = _shape(gradient) if shapes else None
+                collector.close(frame, Key("backward", "torch::autograd::AccumulateGrad", shape))
 
         return measured
 
-    for base in (Op, Function):
-        for kind in _tree(base, "apply"):
-            if isinstance(vars(kind)["apply"], classmethod):
-                _replace(undo, kind, "apply", apply)
-    for name in ("propagate", "propagate_recorded"):
-        for kind in _tree(Op, name):
-            _replace(undo, kind, name, propagate)
-    _replace(undo, FunctionCtx, "propagate_recorded", propagate)  # which its `propagate` calls
-    _replace(undo, AccumulateGrad, "accumulate", accumulate)
+    return wrap
+
+
+def _shape(result: Any) -> tuple[int, ...] | None:
+    """Of a tensor or array, or the first of several."""
+    first = result[0] if isinstance(result, tuple | list) and result else result
+    return tuple(first.shape) if hasattr(first, "shape") else None
 
 
 def _phases(undo: ExitStack, collector: Collector) -> None:
