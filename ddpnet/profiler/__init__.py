@@ -54,8 +54,8 @@ _running: list[Collector] = []
 class profile:
     """Context manager: the operations, backward passes, optimizer steps and batches of this thread, by name.
 
-    While it runs an operation takes about 3 us more, and its way back 2. NotImplementedError for another activity than the CPU's, RuntimeError
-    for a profile within another. `phases` of `collector` has nanoseconds by phase.
+    While it runs an operation takes about 3 us more, and its way back 2. NotImplementedError for another activity than
+    the CPU's, RuntimeError for a profile within another. `collector.phases` has nanoseconds by phase.
     """
 
     def __init__(
