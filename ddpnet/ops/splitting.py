@@ -7,6 +7,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ddpnet.backend import array_module
 from ddpnet.ops.dims import one_axis
 from ddpnet.ops.op import Op
@@ -63,7 +65,21 @@ class Unbind(Op):
         return tuple([x[(*before, at, ...)] for at in range(x.shape[dim])])
 
     def backward(self, *gradients):
-        return array_module(gradients[0]).stack(gradients, axis=self.dim)
+        xp = array_module(gradients[0])
+        whole = _undivided(gradients)
+        return xp.stack(gradients, axis=self.dim) if whole is None else xp.moveaxis(whole, 0, self.dim)
+
+
+def _undivided(parts: Sequence[Any]) -> Any:
+    """The array whose slices along the first dimension are the parts, all of them and in order; None if none is."""
+    whole = parts[0].base
+    if type(whole) is not np.ndarray or whole.shape != (len(parts), *parts[0].shape):
+        return None
+    same = all(
+        part.base is whole and part.__array_interface__ == own.__array_interface__
+        for part, own in zip(parts, whole, strict=True)
+    )
+    return whole if same else None
 
 
 def _not_scalar(input: Tensor, name: str) -> None:

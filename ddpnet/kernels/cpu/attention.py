@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ddpnet.kernels.cpu.flash_attention import flash_backward, flash_forward, is_plain
 from ddpnet.kernels.precision import through_float32
 
 BLOCK = 128
@@ -21,7 +22,6 @@ def _blocks(rows: int, columns: int, causal: bool) -> Iterator[tuple[slice, slic
         yield slice(first, last), slice(0, min(last, columns))
 
 
-@through_float32
 def attention_forward(
     q: np.ndarray,
     k: np.ndarray,
@@ -36,8 +36,26 @@ def attention_forward(
     """(p @ v, p) with p = softmax(q @ k.T * scale + bias), for stacks (..., L, E), (..., S, E) and (..., S, V).
 
     There is no attention where `allowed` (bool, of p's shape) is false and, with `causal`, to later columns; a row that
-    may see nothing gives 0. `keep` (bool, of p's shape) is dropout's: what is kept is multiplied by `keep_scale`.
+    may see nothing gives 0. `keep` (bool, of p's shape) is dropout's: what is kept is multiplied by `keep_scale`. In
+    place of p there may be what `attention_backward` makes it of: the logarithms (..., L) of the sums.
     """
+    if allowed is None and bias is None and keep is None and is_plain(q, k, v):
+        return flash_forward(q, k, v, scale, causal)
+    return _whole_forward(q, k, v, allowed, bias, keep, scale, keep_scale, causal)
+
+
+@through_float32
+def _whole_forward(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    allowed: np.ndarray | None,
+    bias: np.ndarray | None,
+    keep: np.ndarray | None,
+    scale: float,
+    keep_scale: float,
+    causal: bool,
+) -> tuple[np.ndarray, np.ndarray]:
     stack, (rows, columns) = q.shape[:-2], (q.shape[-2], k.shape[-2])
     p = np.empty((*stack, rows, columns), q.dtype)
     y = np.empty((*stack, rows, v.shape[-1]), q.dtype)
@@ -74,7 +92,6 @@ def softmax_rows(scores: np.ndarray) -> None:
     scores *= 1 / total
 
 
-@through_float32
 def attention_backward(
     g: np.ndarray,
     q: np.ndarray,
@@ -85,8 +102,25 @@ def attention_backward(
     scale: float,
     keep_scale: float,
     causal: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """The gradients of q, k, v, and of the scores before the softmax, or None where nothing was added to them."""
+    if p.ndim < q.ndim:
+        return *flash_backward(g, q, k, v, p, scale, causal), None
+    return _whole_backward(g, q, k, v, p, keep, scale, keep_scale, causal)
+
+
+@through_float32
+def _whole_backward(
+    g: np.ndarray,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    p: np.ndarray,
+    keep: np.ndarray | None,
+    scale: float,
+    keep_scale: float,
+    causal: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The gradients of q, k, v, and of the scores before the softmax."""
     dq, dk, dv = np.empty(q.shape, q.dtype), np.zeros(k.shape, q.dtype), np.zeros(v.shape, q.dtype)
     ds = np.zeros(p.shape, q.dtype)
     factor = q.dtype.type(scale)
