@@ -17,7 +17,7 @@ import numpy as np
 from numba.core import config
 
 from ddpnet.kernels.cpu.compiled import compiled
-from ddpnet.kernels.cpu.vectors import LANES, WIDE, add_inner, add_outer, add_sums, add_to, copy, filled, store, zeros
+from ddpnet.kernels.cpu.vectors import LANES, WIDE, add_inner, add_outer, add_sums, copy, filled, store, zeros
 from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair
 
@@ -95,8 +95,11 @@ def direct_input_gradient(g: np.ndarray, x: np.ndarray, w: np.ndarray, padding: 
     weights = np.zeros((kh, o, tiles * RUN), g.dtype)
     weights[:, :, : kw * c] = w.transpose(2, 0, 3, 1).reshape(kh, o, kw * c)
     dx = np.empty(x.shape, g.dtype)
-    line = workspace.take("line", ((width + 2 * padding[1]) * c + tiles * RUN,), g.dtype)
-    _input_gradient(_flat(g), _flat(weights), _flat(dx), line, n, c, h, width, *padding, o, oh, ow, kh, kw)
+    tile = _tile_pixels(ow, kw)
+    lines = workspace.take("lines", (tile, (width + 2 * padding[1]) * c + tiles * RUN), g.dtype)
+    total, one = workspace.take("total", (h * width * c,), g.dtype), np.ones(1, g.dtype)
+    sizes = n, c, h, width, *padding, o, oh, ow, kh, kw
+    _input_gradient(tile)(_flat(g), _flat(weights), _flat(dx), _flat(lines), total, one, *sizes)
     return dx
 
 
@@ -118,6 +121,12 @@ def _gradient_tile(outputs: int, inner: int) -> tuple[int, int]:
         return (3, 3) if columns == 3 else (2, 5)
     few, many = (6, 8) if columns == 3 else (3, 4)
     return few if -outputs % few < -outputs % many else many, columns
+
+
+def _tile_pixels(width: int, kw: int) -> int:
+    """Output pixels at a time in a gradient of the input, not fewer than a run has: the number that leaves the fewest
+    over."""
+    return min(range(max(10 if WIDE else 5, kw), max(5, kw) - 1, -1), key=lambda pixels: width % pixels)
 
 
 def _flat(array: np.ndarray) -> np.ndarray:
@@ -234,30 +243,50 @@ def _weight_gradient(rows: int, columns: int) -> Any:
     return weight_gradient
 
 
-@compiled
-def _input_gradient(g, weights, dx, line, images, channels, height, width, top, left, outputs, oh, ow, kh, kw):
-    run, plane = kw * channels, oh * ow
-    across = weights.size // (kh * outputs)
-    for n in range(images):
-        start = n * outputs * plane
-        for row in range(height):
-            line[:] = np.float32(0)
-            low, high = max(0, row + top - oh + 1), min(kh, row + top + 1)
-            for t in range(0, across, RUN):
-                for col in range(0, ow - 4, 5):
-                    five = zeros(5, 2)
-                    at = start + (row + top) * ow + col
-                    five = _add_runs(five, weights, t, across, g, at, low, high, outputs, plane, ow)
-                    add_to(five, line, col * channels + t, channels, run - t)
-                for col in range(ow - ow % 5, ow):
-                    one = zeros(1, 2)
-                    at = start + (row + top) * ow + col
-                    one = _add_runs(one, weights, t, across, g, at, low, high, outputs, plane, ow)
-                    add_to(one, line, col * channels + t, channels, run - t)
+@functools.cache
+def _input_gradient(tile: int) -> Any:
+    """The kernel for `tile` pixels of the output at a time.
+
+    Runs of neighbours overlap: each pixel of a tile has a line of its own, where nothing is read that was just written,
+    and the sum of the lines is a row of `total` (height, width, channels).
+    """
+
+    @compiled
+    def input_gradient(
+        g, weights, dx, lines, total, one, images, channels, height, width, top, left, outputs, oh, ow, kh, kw
+    ):
+        run, plane, whole = kw * channels, oh * ow, ow - ow % tile
+        across, line, used = weights.size // (kh * outputs), lines.size // tile, width * channels
+        lines[:] = np.float32(0)
+        for n in range(images):
+            for row in range(height):
+                start = n * outputs * plane + (row + top) * ow
+                low, high = max(0, row + top - oh + 1), min(kh, row + top + 1)
+                for t in range(0, across, RUN):
+                    for col in range(0, whole, tile):
+                        sums = zeros(tile, 2)
+                        for i in range(low, high):
+                            k, pixel = i * outputs * across + t, start + col - i * ow
+                            for _ in range(outputs):
+                                sums = add_outer(sums, g, pixel, 1, weights, k)
+                                pixel += plane
+                                k += across
+                        store(sums, lines, col * channels + t, line + channels, tile, run - t)
+                    for col in range(whole, ow):
+                        last = zeros(1, 2)
+                        last = _add_runs(last, weights, t, across, g, start + col, low, high, outputs, plane, ow)
+                        store(last, lines, (col - whole) * line + col * channels + t, 0, 1, run - t)
+                for k in range(0, used, RUN):
+                    both = zeros(1, 2)
+                    for r in range(tile):
+                        both = add_outer(both, one, 0, 0, lines, r * line + left * channels + k)
+                    store(both, total, row * used + k, 0, 1, used - k)
             for c in range(channels):
-                to = ((n * channels + c) * height + row) * width
-                for col in range(width):
-                    dx[to + col] = line[(left + col) * channels + c]
+                to = (n * channels + c) * height * width
+                for p in range(height * width):
+                    dx[to + p] = total[p * channels + c]
+
+    return input_gradient
 
 
 @compiled
