@@ -282,6 +282,20 @@ def test_last_nan_of_a_window_is_its_maximum(kernels: Device, stride: Any) -> No
     assert places.item() == 2
 
 
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("extents", [(2, 2), (7, 9), (10, 33), (16, 64), (11, 70)])
+@pytest.mark.parametrize("window", [((2, 2), (2, 2), (0, 0)), ((3, 3), (2, 2), (1, 1))])
+def test_max_pool_of_relu(kernels: Device, dtype: Any, extents: Any, window: Any) -> None:
+    x = RNG.integers(-3, 3, (3, 2, *extents)).astype(dtype)
+    x.reshape(-1)[::7], x.reshape(-1)[1::5], x.reshape(-1)[2::11] = np.nan, -0.0, -np.inf
+    x[0, 0] = -1
+    options = *window, (1, 1), False
+    y, places = kernels.relu_max_pool2d_forward(x, *options)
+    expected, expected_places = kernels.max_pool2d_forward(kernels.relu_forward(x), *options)
+    assert y.tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(places, expected_places)
+
+
 def test_max_pool_of_nothing_but_padding_has_no_gradient(kernels: Device) -> None:
     x = np.ones((1, 1, 2, 2))  # the window meets rows and columns -1 and 2
     _, places = kernels.max_pool2d_forward(x, (2, 2), (1, 1), (1, 1), (3, 3), False)

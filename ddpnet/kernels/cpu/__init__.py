@@ -19,7 +19,9 @@ _FILES = {
     "normalization": "batch_norm_apply batch_norm_backward batch_norm_statistics",
     "optimizers": "adam_step rmsprop_step sgd_step",
     "partition": "kth_places top_places",
-    "pooling": "avg_pool2d_backward avg_pool2d_forward max_pool2d_backward max_pool2d_forward",
+    "pooling": (
+        "avg_pool2d_backward avg_pool2d_forward max_pool2d_backward max_pool2d_forward relu_max_pool2d_forward"
+    ),
     "recurrent": "gru_step gru_step_backward lstm_step lstm_step_backward tanh_of_sum",
     "scattering": "sum_rows",
     "small_products": "repeated_product",

@@ -13,9 +13,9 @@ from ddpnet.kernels.cpu.vectors import INDEX, INDICES, LANES, VECTOR, Memory, br
 
 
 @compiled
-def maxima(x, y, places):
-    """x (P, H, W) to the maxima y (P, H // 2, W // 2) and their places in a plane, the first of equals, the last NaN
-    before all."""
+def maxima(x, floor, y, places):
+    """x (P, H, W), whose elements count as `floor` where they are at most that, to the maxima y (P, H // 2, W // 2) and
+    their places in a plane, the first of equals, the last NaN before all."""
     planes, height, width = x.shape
     rows, columns = y.shape[1:]
     flat_x, flat_y, flat_places = x.reshape(-1), y.reshape(-1), places.reshape(-1)
@@ -25,9 +25,9 @@ def maxima(x, y, places):
             for col in range(0, columns, LANES):
                 at, place = (plane * height + 2 * row) * width + 2 * col, 2 * row * width + 2 * col
                 if at + width + 2 * LANES <= x.size and to + col + LANES <= y.size:  # what is too much is overwritten
-                    _store_maxima(flat_x, at, width, flat_y, flat_places, to + col, place, LANES)
+                    _store_maxima(flat_x, at, width, floor, flat_y, flat_places, to + col, place, LANES)
                 else:
-                    _store_maxima(flat_x, at, width, flat_y, flat_places, to + col, place, columns - col)
+                    _store_maxima(flat_x, at, width, floor, flat_y, flat_places, to + col, place, columns - col)
             to += columns
 
 
@@ -73,19 +73,20 @@ def _is_literal(count: Any) -> bool:
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def _store_maxima(
-    typing_context: Any, x: Any, at: Any, width: Any, y: Any, places: Any, to: Any, place: Any, count: Any
+    typing_context: Any, x: Any, at: Any, width: Any, floor: Any, y: Any, places: Any, to: Any, place: Any, count: Any
 ) -> Any:
     """The maxima of the first `count` of LANES windows from x[at] on, and their places from `place` on;
     of LANES where that is a literal."""
     whole = _is_literal(count)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x_array, start, across, y_array, places_array, target, corner, windows = arguments
+        x_array, start, across, least, y_array, places_array, target, corner, windows = arguments
         pairs = [None if whole else first_lanes(builder, builder.add(windows, windows), half) for half in range(2)]
         source = Memory(context, builder, x, x_array, start, across)
-        values = []
+        lowest, values = broadcast(builder, least), []
         for row in range(2):
             low, high = (source.vector(row, pairs[half], LANES * half) for half in range(2))
+            low, high = (builder.select(builder.fcmp_ordered("<=", half, lowest), lowest, half) for half in (low, high))
             values += [builder.shuffle_vector(low, high, _numbers(2, odd)) for odd in range(2)]
         where = _candidates(builder, corner, across)
         best, chosen = values[0], where[0]
@@ -99,7 +100,7 @@ def _store_maxima(
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(x, index, index, y, places, index, index, count if whole else index), emit
+    return types.void(x, index, index, floor, y, places, index, index, count if whole else index), emit
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]

@@ -6,6 +6,7 @@ import numpy as np
 
 from ddpnet.kernels.cpu import max_of_four
 from ddpnet.kernels.cpu.compiled import compiled
+from ddpnet.kernels.cpu.elementwise import relu_forward
 from ddpnet.kernels.geometry import Pair, halves, pooled_extent
 from ddpnet.kernels.precision import through_float32
 
@@ -16,13 +17,35 @@ def max_pool2d_forward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The maxima (N, C, OH, OW), and their places in the flattened (H, W) plane as int32: the first of equals, the last
     NaN before all, -1 where a window has nothing but padding."""
+    return _max_pool2d(x, -np.inf, kernel, stride, padding, dilation, ceil_mode)
+
+
+def relu_max_pool2d_forward(
+    x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """`max_pool2d_forward` of `relu_forward`, in one pass where a pooling of float32 halves the planes."""
+    if x.dtype == np.float32 and halves(kernel, stride, padding, dilation, ceil_mode):
+        return _max_pool2d(x, 0, kernel, stride, padding, dilation, ceil_mode)
+    result: tuple[np.ndarray, np.ndarray] = max_pool2d_forward(
+        relu_forward(x), kernel, stride, padding, dilation, ceil_mode
+    )
+    return result
+
+
+def _max_pool2d(
+    x: np.ndarray, floor: float, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Elements of at most `floor` count as that much, where a pooling of float32 halves the planes."""
     n, c, h, w = x.shape
     size = [pooled_extent(*along, ceil_mode) for along in zip((h, w), kernel, stride, padding, dilation, strict=True)]
     y = np.empty((n, c, *size), x.dtype)
     places = np.empty(y.shape, np.int32)
     planes, maxima, where = (np.ascontiguousarray(a).reshape(n * c, *a.shape[2:]) for a in (x, y, places))
     if halves(kernel, stride, padding, dilation, ceil_mode):
-        (max_of_four.maxima if x.dtype == np.float32 else _max_of_four)(planes, maxima, where)
+        if x.dtype == np.float32:
+            max_of_four.maxima(planes, np.float32(floor), maxima, where)
+        else:
+            _max_of_four(planes, maxima, where)
     else:
         lowest = x.dtype.type(-np.inf) if x.dtype.kind == "f" else np.iinfo(x.dtype).min
         _max_of_windows(planes, maxima, where, lowest, *kernel, *stride, *padding, *dilation)

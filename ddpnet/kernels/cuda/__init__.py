@@ -16,6 +16,7 @@ from ddpnet.kernels.cuda.pooling import (
     avg_pool2d_forward,
     max_pool2d_backward,
     max_pool2d_forward,
+    relu_max_pool2d_forward,
 )
 from ddpnet.kernels.cuda.recurrent import gru_step, gru_step_backward, lstm_step, lstm_step_backward, tanh_of_sum
 from ddpnet.kernels.cuda.scattering import sum_rows
@@ -85,6 +86,7 @@ __all__ = [
     "polygamma",
     "relu_backward",
     "relu_forward",
+    "relu_max_pool2d_forward",
     "repeated_product",
     "rmsprop_step",
     "row_norm_backward",

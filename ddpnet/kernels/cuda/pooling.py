@@ -6,6 +6,7 @@ from typing import Any
 
 import cupy
 
+from ddpnet.kernels.cuda.elementwise import relu_forward
 from ddpnet.kernels.cuda.source import launch
 from ddpnet.kernels.geometry import Pair, pooled_extent
 from ddpnet.kernels.precision import through_float32
@@ -27,6 +28,14 @@ def max_pool2d_forward(
     window = (*kernel, *stride, *padding, *dilation)
     launch("pooling", "max_pool2d_forward", x.dtype, y.size, x, y, places, y.size, h, w, *size, *window)
     return y, places
+
+
+def relu_max_pool2d_forward(
+    x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> tuple[Array, Array]:
+    """`max_pool2d_forward` of `relu_forward`."""
+    result: tuple[Array, Array] = max_pool2d_forward(relu_forward(x), kernel, stride, padding, dilation, ceil_mode)
+    return result
 
 
 @through_float32
