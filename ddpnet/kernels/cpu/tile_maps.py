@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ddpnet.kernels.cpu.channel_vectors import Memory, Vector, chosen, sum_of
 from ddpnet.kernels.cpu.vectors import LANES
 
 Line = list[Any]
@@ -133,62 +132,6 @@ MAPS = {
 }
 """By what they lead from or to, and m."""
 
-_NUMBER, _INDEX = ir.FloatType(), ir.IntType(32)
-_VECTOR, _INDICES = ir.VectorType(_NUMBER, LANES), ir.VectorType(_INDEX, LANES)
-_ALIGNMENT = ir.Constant(_INDEX, 4)
-_FUSED = ("contract",)
-
-
-class _Vector:
-    """A vector in code that is being emitted; its arithmetic emits more."""
-
-    def __init__(self, builder: Any, value: Any) -> None:
-        self.builder, self.value = builder, value
-
-    def __add__(self, other: _Vector) -> _Vector:
-        return _Vector(self.builder, self.builder.fadd(self.value, other.value, flags=_FUSED))
-
-    def __sub__(self, other: _Vector) -> _Vector:
-        return _Vector(self.builder, self.builder.fsub(self.value, other.value, flags=_FUSED))
-
-    def __rmul__(self, number: float) -> _Vector:
-        constant = ir.Constant(_VECTOR, [ir.Constant(_NUMBER, number)] * LANES)
-        return _Vector(self.builder, self.builder.fmul(constant, self.value, flags=_FUSED))
-
-
-class _Memory:
-    """Vectors at one place of an array and at steps from there."""
-
-    def __init__(self, context: Any, builder: Any, kind: Any, array: Any, start: Any) -> None:
-        self.builder = builder
-        self.first = builder.gep(context.make_array(kind)(context, builder, array).data, [start])
-
-    def at(self, *steps: tuple[int, Any]) -> Any:
-        """The address that many times each step from the start."""
-        address = self.first
-        for count, step in steps:
-            if count:
-                distance = self.builder.mul(step, ir.Constant(step.type, count))
-                address = self.builder.gep(address, [distance])
-        return self.builder.bitcast(address, _VECTOR.as_pointer())
-
-    def load(self, mask: Any, *steps: tuple[int, Any]) -> Any:
-        pointer = self.at(*steps)
-        if mask is None:
-            return self.builder.load(pointer, align=4)
-        kind = ir.FunctionType(_VECTOR, [pointer.type, _INDEX, mask.type, _VECTOR])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.load.v{LANES}f32.p0")
-        return self.builder.call(function, [pointer, _ALIGNMENT, mask, ir.Constant(_VECTOR, None)])
-
-    def store(self, mask: Any, value: Any, *steps: tuple[int, Any]) -> None:
-        pointer = self.at(*steps)
-        if mask is None:
-            self.builder.store(value, pointer, align=4)
-            return
-        kind = ir.FunctionType(ir.VoidType(), [_VECTOR, pointer.type, _INDEX, mask.type])
-        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.store.v{LANES}f32.p0")
-        self.builder.call(function, [value, pointer, _ALIGNMENT, mask])
-
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def map_tile(
@@ -204,14 +147,14 @@ def map_tile(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, x_array, x_start, x_row, x_column, y_array, y_start, y_row, y_column, _ = arguments
-        source = _Memory(context, builder, x, x_array, x_start)
-        target = _Memory(context, builder, y, y_array, y_start)
+        source = Memory(context, builder, x, x_array, x_start)
+        target = Memory(context, builder, y, y_array, y_start)
         columns = [
-            along([_Vector(builder, source.load(None, (i, x_row), (j, x_column))) for i in range(inputs)])
+            along([Vector(builder, source.load(None, (i, x_row), (j, x_column))) for i in range(inputs)])
             for j in range(inputs)
         ]
-        for i in range(len(columns[0])):
-            for j, number in enumerate(along([column[i] for column in columns])):
+        for i, line in enumerate(zip(*columns, strict=True)):
+            for j, number in enumerate(along(list(line))):
                 value = number.value
                 if add:
                     value = builder.fadd(target.load(None, (i, y_row), (j, y_column)), value)
@@ -223,66 +166,70 @@ def map_tile(
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def turn(typing_context: Any, x: Any, at: Any, step: Any, many: Any, y: Any, to: Any, apart: Any, count: Any) -> Any:
-    """Write x[at + i * step + j] to y[to + j * apart + i] for LANES i and j, of which x has `many` j, y `count` i.
+def map_weights(typing_context: Any, name: Any, w: Any, at: Any, y: Any, to: Any, down: Any, across: Any) -> Any:
+    """Take 3x3 weights of LANES channels from w[at] on, map them both ways, write them as `map_tile` does."""
+    along = MAPS[name.literal_value].apply
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, w_array, w_start, y_array, y_start, y_row, y_column = arguments
+        source = Memory(context, builder, w, w_array, w_start)
+        target = Memory(context, builder, y, y_array, y_start)
+        vectors = [source.load(None, (i, source.lanes)) for i in range(9)]
+        columns = zip(*(_every_third(builder, vectors[i : i + 3]) for i in (0, 3, 6)), strict=True)
+        tiles = [along([Vector(builder, one) for one in _every_third(builder, list(column))]) for column in columns]
+        for i, line in enumerate(zip(*tiles, strict=True)):
+            for j, number in enumerate(along(list(line))):
+                target.store(None, number.value, (i, y_row), (j, y_column))
+        return context.get_dummy_value()
+
+    place = types.intp
+    return types.void(name, w, place, y, place, place, place), emit
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def map_to_weights(typing_context: Any, name: Any, x: Any, at: Any, row: Any, column: Any, w: Any, to: Any) -> Any:
+    """Take a tile as `map_tile` does, map it both ways to 3x3 weights of LANES channels, write them from w[to] on.
 
     Returns the sum of all the numbers.
     """
+    inputs, _, along = MAPS[name.literal_value]
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x_array, x_start, x_step, x_count, y_array, y_start, y_step, y_count = arguments
-        source = _Memory(context, builder, x, x_array, x_start)
-        target = _Memory(context, builder, y, y_array, y_start)
-        mask = _first_lanes(builder, x_count)
-        rows = [source.load(mask, (i, x_step)) for i in range(LANES)]
-        distance = 1
-        while distance < LANES:  # swap the squares of that size beside the diagonal
-            upper = [lane + LANES - distance if lane & distance else lane for lane in range(LANES)]
-            lower = [lane + LANES if lane & distance else lane + distance for lane in range(LANES)]
-            for i in range(LANES):
-                if not i & distance:
-                    a, b = rows[i], rows[i + distance]
-                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(_INDICES, upper))
-                    rows[i + distance] = builder.shuffle_vector(a, b, ir.Constant(_INDICES, lower))
-            distance *= 2
-        mask = _first_lanes(builder, y_count)
-        for j, value in enumerate(rows):
-            target.store(mask, value, (j, y_step))
-        return _sum(builder, rows)
+        _, x_array, x_start, x_row, x_column, w_array, w_start = arguments
+        source = Memory(context, builder, x, x_array, x_start)
+        target = Memory(context, builder, w, w_array, w_start)
+        columns = [
+            along([Vector(builder, source.load(None, (i, x_row), (j, x_column))) for i in range(inputs)])
+            for j in range(inputs)
+        ]
+        rows = [[number.value for number in along(list(line))] for line in zip(*columns, strict=True)]
+        thirds = zip(*(_alternating(builder, list(taps)) for taps in zip(*rows, strict=True)), strict=True)
+        vectors = [vector for third in thirds for vector in _alternating(builder, list(third))]
+        for i, value in enumerate(vectors):
+            target.store(None, value, (i, target.lanes))
+        return sum_of(builder, vectors)
 
     place = types.intp
-    return types.float32(x, place, place, place, y, place, place, place), emit
+    return types.float32(name, x, place, place, place, w, place), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def move(typing_context: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
-    """Write LANES numbers from x[at] on to y[to] on."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x_array, x_start, y_array, y_start = arguments
-        value = _Memory(context, builder, x, x_array, x_start).load(None)
-        _Memory(context, builder, y, y_array, y_start).store(None, value)
-        return context.get_dummy_value()
-
-    return types.void(x, types.intp, y, types.intp), emit
+def _every_third(builder: Any, vectors: Line) -> Line:
+    """Three vectors in a row as those of their numbers 0, 3, 6, ..., of 1, 4, 7, ... and of 2, 5, 8, ..."""
+    found = []
+    for first in range(3):
+        places = range(first, 3 * LANES, 3)
+        two = chosen(builder, *vectors[:2], [place % (2 * LANES) for place in places])
+        third = [lane if place < 2 * LANES else place - LANES for lane, place in enumerate(places)]
+        found.append(chosen(builder, two, vectors[2], third))
+    return found
 
 
-def _sum(builder: Any, vectors: Line) -> Any:
-    """Of all lanes of some vectors, by halves."""
-    while len(vectors) > 1:
-        vectors = [builder.fadd(a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-    (value,), lanes = vectors, LANES
-    while lanes > 1:
-        lanes //= 2
-        half = ir.VectorType(_INDEX, lanes)
-        low, high = (ir.Constant(half, [start + lane for lane in range(lanes)]) for start in (0, lanes))
-        value = builder.fadd(builder.shuffle_vector(value, value, low), builder.shuffle_vector(value, value, high))
-    return builder.extract_element(value, ir.Constant(_INDEX, 0))
-
-
-def _first_lanes(builder: Any, count: Any) -> Any:
-    """A mask of the first `count` lanes."""
-    number = builder.trunc(count, _INDEX)
-    first = builder.insert_element(ir.Constant(_INDICES, ir.Undefined), number, ir.Constant(_INDEX, 0))
-    all_lanes = builder.shuffle_vector(first, first, ir.Constant(_INDICES, [0] * LANES))
-    return builder.icmp_signed("<", ir.Constant(_INDICES, list(range(LANES))), all_lanes)
+def _alternating(builder: Any, vectors: Line) -> Line:
+    """The inverse of `_every_third`."""
+    found = []
+    for first in range(0, 3 * LANES, LANES):
+        places = [divmod(place, 3) for place in range(first, first + LANES)]
+        two = chosen(builder, *vectors[:2], [lane + LANES * (which == 1) for lane, which in places])
+        third = [LANES + lane if which == 2 else place for place, (lane, which) in enumerate(places)]
+        found.append(chosen(builder, two, vectors[2], third))
+    return found

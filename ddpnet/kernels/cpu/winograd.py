@@ -10,20 +10,26 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import config
 
+from ddpnet.kernels.cpu.channel_vectors import move, turn
 from ddpnet.kernels.cpu.compiled import compiled
-from ddpnet.kernels.cpu.tile_maps import MAPS, map_tile, move, turn
+from ddpnet.kernels.cpu.tile_maps import MAPS, map_tile, map_to_weights, map_weights
 from ddpnet.kernels.cpu.vectors import LANES
 from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair
 
-BLOCK_BYTES = 4 * 2**20
-"""Of a block's transformed tiles."""
+BLOCK_BYTES = 2 * 2**20
+"""Of the transformed tiles of a block of images."""
+
+FEWEST_TILES = 128
+"""In a block, if there are as many: a matrix product of fewer rows is slower."""
+
+WEIGHT_BYTES = 2 * 2**20
+"""Of the transformed weights that are multiplied at once."""
 
 FEWEST_CHANNELS = 32
 
@@ -62,23 +68,34 @@ def has_many_tiles(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair, di
     return x.shape[0] * tiles.down * tiles.across * 2 >= tiles.places
 
 
-def _blocks(images: int, channels: int, tiles: _Tiles) -> Iterator[slice]:
-    at_once = max(1, BLOCK_BYTES // (tiles.places * tiles.down * tiles.across * channels * 4))
-    for start in range(0, images, at_once):
-        yield slice(start, min(start + at_once, images))
+def _blocks(images: int, channels: int, tiles: _Tiles) -> list[slice]:
+    """Ranges of images."""
+    each = tiles.down * tiles.across
+    at_once = max(BLOCK_BYTES // (tiles.places * each * channels * 4), FEWEST_TILES // each, 1)
+    return [slice(start, min(start + at_once, images)) for start in range(0, images, at_once)]
+
+
+def _parts(channels: int, others: int, tiles: _Tiles, blocks: int) -> list[slice]:
+    """Ranges of the weights' channels, with all of the others; all at once where several blocks of images need them."""
+    at_once = channels if blocks > 1 else max(1, WEIGHT_BYTES // (tiles.places * others * 4 * LANES)) * LANES
+    return [slice(start, min(start + at_once, channels)) for start in range(0, channels, at_once)]
 
 
 def winograd_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, padding: Pair) -> np.ndarray | None:
     """x (N, C, H, W), w (O, C, 3, 3), b (O,) or None to y (N, O, OH, OW); None if not all of it is finite."""
     tiles, (n, c, h, width), o = _tiles(x.shape, padding), x.shape, len(w)
     y = np.empty((n, o, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2), x.dtype)
-    bias = np.zeros(o, x.dtype) if b is None else b
-    weights = _spread("w", w, _Tiles(tiles.size, 1, 1), (0, 0), "spread weights")
+    bias = np.zeros(o, x.dtype) if b is None else np.ascontiguousarray(b)
+    blocks = _blocks(n, max(c, o), tiles)
+    parts = _parts(o, c, tiles, len(blocks))
     finite = True
-    for block in _blocks(n, max(c, o), tiles):
-        spread = _spread("x", x[block], tiles, padding, "spread x")
-        shape = tiles.places, spread.shape[1], o
-        products = np.matmul(spread, weights.transpose(0, 2, 1), out=workspace.take("spread y", shape, x.dtype))
+    for block in blocks:
+        spread = _spread("x", x[block], tiles, padding)
+        products = workspace.take("spread y", (tiles.places, spread.shape[1], o), x.dtype)
+        for part in parts:
+            if len(parts) > 1 or block.start == 0:
+                weights = _spread_weights(w[part], tiles)
+            np.matmul(spread, weights.transpose(0, 2, 1), out=products[:, :, part])
         finite &= _gather("y", products, y[block], bias, tiles, (0, 0))
     return y if finite else None
 
@@ -86,44 +103,76 @@ def winograd_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, padding
 def winograd_backward(
     g: np.ndarray, x: np.ndarray, w: np.ndarray, padding: Pair, needs: tuple[bool, bool]
 ) -> tuple[np.ndarray | None, np.ndarray | None] | None:
-    """From the gradient g (N, O, OH, OW) to those of x and w; None if not all of them is finite."""
-    tiles, (n, c, _, _), o = _tiles(x.shape, padding), x.shape, len(w)
-    zeros = np.zeros(c, x.dtype)
-    whole = _Tiles(tiles.size, 1, 1)
-    dx = np.empty(x.shape, x.dtype) if needs[0] else None
-    sums = workspace.take("spread dw", (tiles.places, o, c), x.dtype) if needs[1] else None
-    weights = _spread("w", w, whole, (0, 0), "spread weights") if needs[0] else None
+    """From the gradient g (N, O, OH, OW) to those of x and w, if needed; None if not all of them is finite."""
+    tiles = _tiles(x.shape, padding)
+    dx, dw = (np.empty(of.shape, of.dtype) if needed else None for of, needed in zip((x, w), needs, strict=True))
+    blocks = _blocks(len(x), max(w.shape[:2]), tiles)
     finite = True
-    for block in _blocks(n, max(c, o), tiles):
-        dy = _spread("dy", g[block], tiles, (0, 0), "spread y")
-        if sums is not None:
-            spread = _spread("x", x[block], tiles, padding, "spread x")
-            if block.start == 0:
-                np.matmul(dy.transpose(0, 2, 1), spread, out=sums)
-            else:
-                sums += np.matmul(dy.transpose(0, 2, 1), spread)
-        if dx is not None and weights is not None:
-            shape = tiles.places, dy.shape[1], c
-            products = np.matmul(dy, weights, out=workspace.take("spread x", shape, x.dtype))
-            finite &= _gather("dx", products, dx[block], zeros, tiles, padding)
-    dw = None
-    if sums is not None:
-        dw = np.empty(w.shape, x.dtype)
-        finite &= _gather("dw", sums, dw, zeros, whole, (0, 0))
+    for block in blocks:
+        dy = _spread("dy", g[block], tiles, (0, 0))
+        if dw is not None:
+            spread = _spread("x", x[block], tiles, padding)
+            finite &= _add_to_weights(dy, spread, dw, tiles, block is blocks[0], block is blocks[-1], len(blocks))
+        if dx is not None:
+            finite &= _input_gradient(dy, w, dx[block], tiles, padding, block is blocks[0], len(blocks))
     return (dx, dw) if finite else None
 
 
-def _spread(name: str, x: np.ndarray, tiles: _Tiles, padding: Pair, buffer: str) -> np.ndarray:
+def _add_to_weights(
+    dy: np.ndarray, spread: np.ndarray, dw: np.ndarray, tiles: _Tiles, first: bool, last: bool, blocks: int
+) -> bool:
+    """Add a block's products to their sums, which the last of the blocks writes to dw; whether that is finite."""
+    finite = True
+    for part in _parts(*dw.shape[:2], tiles, blocks):
+        shape = tiles.places, part.stop - part.start, dw.shape[1]
+        sums = workspace.take("spread dw", shape, dw.dtype)
+        if first:
+            np.matmul(dy[:, :, part].transpose(0, 2, 1), spread, out=sums)
+        else:
+            more = workspace.take("more of spread dw", shape, dw.dtype)
+            sums += np.matmul(dy[:, :, part].transpose(0, 2, 1), spread, out=more)
+        if last:
+            kernel = _gathering_weights(f"dw{tiles.size}", tiles.size)
+            finite &= not math.isnan(kernel(sums.reshape(-1), dw[part].reshape(-1), *shape[1:]))
+    return finite
+
+
+def _input_gradient(
+    dy: np.ndarray, w: np.ndarray, dx: np.ndarray, tiles: _Tiles, padding: Pair, first: bool, blocks: int
+) -> bool:
+    """Write the gradient of a block of images to dx; whether it is finite."""
+    c = w.shape[1]
+    products = workspace.take("spread x", (tiles.places, dy.shape[1], c), dx.dtype)
+    parts = _parts(c, len(w), tiles, blocks)
+    for part in parts:
+        shape = tiles.places, len(w), part.stop - part.start
+        if len(parts) > 1 or first:
+            weights = _spread_weights(w[:, part], tiles)
+        else:
+            weights = workspace.take("spread w", shape, w.dtype)
+        np.matmul(dy, weights, out=products[:, :, part])
+    return _gather("dx", products, dx, np.zeros(c, dx.dtype), tiles, padding)
+
+
+def _spread(name: str, x: np.ndarray, tiles: _Tiles, padding: Pair) -> np.ndarray:
     """x (N, C, H, W) as transformed tiles (places, N * tiles, C)."""
     n, c, h, w = x.shape
     side = MAPS[f"{name}{tiles.size}"].inputs
     rows, wide = ((many - 1) * tiles.size + side for many in (tiles.down, tiles.across))
-    spread = workspace.take(buffer, (tiles.places, n * tiles.down * tiles.across, c), np.float32)
+    shape = tiles.places, n * tiles.down * tiles.across, c
+    spread = workspace.take("spread x" if name == "x" else "spread y", shape, np.float32)
     image = workspace.take("image", ((rows * wide + LANES) * LANES,), np.float32)
     sizes = n, c, h, w, *padding, rows, wide, tiles.down, tiles.across
-    _spreading(f"{name}{tiles.size}", tiles.size)(
-        np.ascontiguousarray(x).reshape(-1), spread.reshape(-1), image, *sizes
-    )
+    kernel = _spreading(f"{name}{tiles.size}", tiles.size)
+    kernel(np.ascontiguousarray(x).reshape(-1), spread.reshape(-1), image, *sizes)
+    return spread
+
+
+def _spread_weights(w: np.ndarray, tiles: _Tiles) -> np.ndarray:
+    """w (O, C, 3, 3) transformed to (places, O, C)."""
+    o, c = w.shape[:2]
+    spread = workspace.take("spread w", (tiles.places, o, c), w.dtype)
+    _spreading_weights(f"w{tiles.size}", tiles.size)(np.ascontiguousarray(w).reshape(-1), spread.reshape(-1), o, c)
     return spread
 
 
@@ -207,3 +256,33 @@ def _gathering(name: str, size: int) -> Any:
         return total
 
     return gather_tiles
+
+
+@functools.cache
+def _spreading_weights(name: str, size: int) -> Any:
+    """The kernel for weights."""
+    extent = size + 2
+
+    @compiled
+    def spread_weights(w, spread, outputs, channels):
+        place = outputs * channels
+        for at in range(0, place, LANES):
+            map_weights(name, w, at * 9, spread, at, extent * place, place)
+
+    return spread_weights
+
+
+@functools.cache
+def _gathering_weights(name: str, size: int) -> Any:
+    """The kernel for the gradients of weights, which returns NaN if one is infinite or NaN, else 0."""
+    extent = size + 2
+
+    @compiled
+    def gather_weights(spread, w, outputs, channels):
+        place = outputs * channels
+        total = np.float32(0)
+        for at in range(0, place, LANES):
+            total += np.float32(0) * map_to_weights(name, spread, at, extent * place, place, w, at * 9)
+        return total
+
+    return gather_weights
