@@ -160,6 +160,25 @@ def test_loaders_functions_and_parts_that_users_name() -> None:
     assert w.grad.tolist() == [12.0, 12.0]
 
 
+def test_what_a_closure_does_is_no_work_of_the_optimizer() -> None:
+    model, _ = cnn()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+    images, labels = torch.ones(8, 1, 14, 14), torch.zeros(8, dtype=torch.int64)
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        return loss
+
+    with profile() as prof:
+        optimizer.step(closure)
+    assert all(prof.collector.phases[phase] > 0 for phase in ("forward", "backward", "optimizer"))
+    assert prof.collector.phase == "other"
+    assert counts(prof)["Optimizer.step#LBFGS.step"] == 1
+    assert counts(prof)["aten::convolution"] > 1
+
+
 def test_shapes_and_threads() -> None:
     with profile(record_shapes=True) as prof:
         thread = threading.Thread(target=lambda: torch.ones(9).exp())

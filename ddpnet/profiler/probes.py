@@ -165,7 +165,7 @@ def _phases(undo: ExitStack, collector: Collector) -> None:
         return wrap
 
     calls = next(kind for kind in Module.__mro__ if "__call__" in vars(kind))
-    _replace(undo, calls, "__call__", during("forward", ("other",)))
+    _replace(undo, calls, "__call__", during("forward", ("other", "optimizer")))  # a closure's are in `step`
     _replace(undo, sys.modules[backward.__module__], "run_backward", during("backward"))
     for kind in _tree(Optimizer, "zero_grad"):
         _replace(undo, kind, "zero_grad", _zeroing(collector))

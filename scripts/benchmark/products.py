@@ -7,6 +7,8 @@ A product of (m, k) and (k, n) takes 2 m n k operations, so that all three of a 
     Conv2d      images x (output pixels) x (in channels x kernel) x (out channels), a product an image
     LSTM        steps x batch x 4 hidden x in, and the same with hidden in place of in
     attention   two products forward and four backward, of (T, d) and (d, T) a head; of a causal one half of each
+
+A convolution that gets by with fewer operations (Winograd's) can be faster than its products as they are counted here.
 """
 
 from __future__ import annotations
