@@ -24,6 +24,9 @@ from ddpnet.kernels.geometry import Pair
 RUN = 2 * LANES
 """Lanes for a run of samples."""
 
+WIDEST_TILE = 12 if WIDE else 6
+"""Pixels with a run each for which there are registers."""
+
 BLOCK_NUMBERS = 2**16
 """Of the copied images whose weights' gradients are summed before a sum over the lanes: 256 KiB."""
 
@@ -45,7 +48,7 @@ def fills_vectors(g: np.ndarray, x: np.ndarray, w: np.ndarray) -> bool:
     rows = _tile_rows(c)
     runs = kw * c / (-(-kw * c // RUN) * RUN)
     pixels = g.shape[2] * g.shape[3] * c / (x.shape[2] * x.shape[3] * -(-c // rows) * rows)
-    return max(runs, pixels) > 0.35
+    return max(runs, pixels) > 0.35 and kw <= WIDEST_TILE
 
 
 def direct_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, padding: Pair) -> np.ndarray:
@@ -90,7 +93,8 @@ def direct_input_gradient(g: np.ndarray, x: np.ndarray, w: np.ndarray, padding: 
     _, oh, ow = _sizes(x, w, padding)
     around = kh - 1 - padding[0], kw - 1 - padding[1]
     tiles = -(-kw * c // RUN)
-    if min(around) >= 0 and h * width * kw * _tile_rows(c) * -(-c // _tile_rows(c)) < oh * ow * tiles * RUN:
+    cheaper = h * width * kw * _tile_rows(c) * -(-c // _tile_rows(c)) < oh * ow * tiles * RUN
+    if min(around) >= 0 and cheaper and np.isfinite(w).all():  # else zeros around g times an infinity are NaN
         return direct_forward(g, w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1], None, around)
     weights = np.zeros((kh, o, tiles * RUN), g.dtype)
     weights[:, :, : kw * c] = w.transpose(2, 0, 3, 1).reshape(kh, o, kw * c)
@@ -126,7 +130,7 @@ def _gradient_tile(outputs: int, inner: int) -> tuple[int, int]:
 def _tile_pixels(width: int, kw: int) -> int:
     """Output pixels at a time in a gradient of the input, not fewer than a run has: the number that leaves the fewest
     over."""
-    return min(range(max(10 if WIDE else 5, kw), max(5, kw) - 1, -1), key=lambda pixels: width % pixels)
+    return min(range(WIDEST_TILE, max(5, kw) - 1, -1), key=lambda pixels: width % pixels)
 
 
 def _flat(array: np.ndarray) -> np.ndarray:
