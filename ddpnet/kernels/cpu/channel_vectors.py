@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ddpnet.kernels.cpu.vectors import LANES
+
+intrinsic: Any = extending.intrinsic
+"""Without its type, which leaves out that compiled code calls it with the arguments after the first."""
 
 _NUMBER, _INDEX = ir.FloatType(), ir.IntType(32)
 VECTOR, _INDICES = ir.VectorType(_NUMBER, LANES), ir.VectorType(_INDEX, LANES)

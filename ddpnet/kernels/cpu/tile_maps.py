@@ -16,9 +16,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numba import types
-from numba.extending import intrinsic
 
-from ddpnet.kernels.cpu.channel_vectors import Memory, Vector, chosen, sum_of
+from ddpnet.kernels.cpu.channel_vectors import Memory, Vector, chosen, intrinsic, sum_of
 from ddpnet.kernels.cpu.vectors import LANES
 
 Line = list[Any]
@@ -218,7 +217,7 @@ def _every_third(builder: Any, vectors: Line) -> Line:
     found = []
     for first in range(3):
         places = range(first, 3 * LANES, 3)
-        two = chosen(builder, *vectors[:2], [place % (2 * LANES) for place in places])
+        two = chosen(builder, vectors[0], vectors[1], [place % (2 * LANES) for place in places])
         third = [lane if place < 2 * LANES else place - LANES for lane, place in enumerate(places)]
         found.append(chosen(builder, two, vectors[2], third))
     return found
@@ -229,7 +228,7 @@ def _alternating(builder: Any, vectors: Line) -> Line:
     found = []
     for first in range(0, 3 * LANES, LANES):
         places = [divmod(place, 3) for place in range(first, first + LANES)]
-        two = chosen(builder, *vectors[:2], [lane + LANES * (which == 1) for lane, which in places])
+        two = chosen(builder, vectors[0], vectors[1], [lane + LANES * (which == 1) for lane, which in places])
         third = [LANES + lane if which == 2 else place for place, (lane, which) in enumerate(places)]
         found.append(chosen(builder, two, vectors[2], third))
     return found

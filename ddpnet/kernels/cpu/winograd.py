@@ -58,7 +58,8 @@ def _tiles(x: tuple[int, ...], padding: Pair) -> _Tiles:
 
 def has_many_tiles(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
     """Whether the weights are worth to be transformed. Vectors are of float32."""
-    if config.DISABLE_JIT or x.dtype != np.float32 or w.dtype != np.float32 or not x.size:
+    disabled = config.DISABLE_JIT  # type: ignore[attr-defined]  # read from the environment
+    if disabled or x.dtype != np.float32 or w.dtype != np.float32 or not x.size:
         return False
     if w.shape[2:] != (3, 3) or (*stride, *dilation, groups) != (1, 1, 1, 1, 1):
         return False
@@ -123,7 +124,7 @@ def _add_to_weights(
 ) -> bool:
     """Add a block's products to their sums, which the last of the blocks writes to dw; whether that is finite."""
     finite = True
-    for part in _parts(*dw.shape[:2], tiles, blocks):
+    for part in _parts(dw.shape[0], dw.shape[1], tiles, blocks):
         shape = tiles.places, part.stop - part.start, dw.shape[1]
         sums = workspace.take("spread dw", shape, dw.dtype)
         if first:
