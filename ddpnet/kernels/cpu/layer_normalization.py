@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba.extending import register_jitable
 
 from ddpnet.kernels.cpu.compiled import compiled
 from ddpnet.kernels.precision import through_float32
+
+_reduction: Any = register_jitable(fastmath={"contract", "nsz", "reassoc"})
+"""For sums in the order of vector code, one for a machine: 1024 rows of 128 take 40 us forward, 110 in eight sums."""
+
+BLOCK = 16
+"""Rows whose parts of the gradients of weight and bias are added before they are to float64."""
 
 
 @through_float32
@@ -25,24 +34,22 @@ def _affine(weight: np.ndarray | None, bias: np.ndarray | None, n: int, dtype: n
     return w, b
 
 
-@compiled
-def _sum(x):
-    """Eight sums side by side: one alone would wait for each addition."""
-    zero = x.dtype.type(0)
-    a, b, c, d, e, f, g, h = zero, zero, zero, zero, zero, zero, zero, zero
-    whole = x.size // 8 * 8
-    for k in range(0, whole, 8):
-        a += x[k]
-        b += x[k + 1]
-        c += x[k + 2]
-        d += x[k + 3]
-        e += x[k + 4]
-        f += x[k + 5]
-        g += x[k + 6]
-        h += x[k + 7]
-    for k in range(whole, x.size):
-        a += x[k]
-    return ((a + b) + (c + d)) + ((e + f) + (g + h))
+@_reduction
+def _total(x):
+    total = x.dtype.type(0)
+    for k in range(x.size):
+        total += x[k]
+    return total
+
+
+@_reduction
+def _squares(x, middle):
+    """The sum of the squares of the deviations from `middle`."""
+    total = x.dtype.type(0)
+    for k in range(x.size):
+        deviation = x[k] - middle
+        total += deviation * deviation
+    return total
 
 
 @compiled
@@ -51,11 +58,8 @@ def _forward(x, weight, bias, eps, centered, y, mean, rstd):
     one = x.dtype.type(1)
     for r in range(x.shape[0]):
         source, target = x[r], y[r]
-        middle = _sum(source) / x.dtype.type(n) if centered else one * 0
-        for k in range(n):
-            deviation = source[k] - middle
-            target[k] = deviation * deviation
-        scale = one / np.sqrt(x.dtype.type(_sum(target) / x.dtype.type(n) + eps))
+        middle = _total(source) / x.dtype.type(n) if centered else one * 0
+        scale = one / np.sqrt(x.dtype.type(_squares(source, middle) / x.dtype.type(n) + eps))
         for k in range(n):
             target[k] = (source[k] - middle) * scale * weight[k] + bias[k]
         mean[r], rstd[r] = middle, scale
@@ -68,27 +72,42 @@ def row_norm_backward(
     """The gradients of x, weight and bias; those of weight and bias are added up in float64."""
     n = x.shape[1]
     dx, dw, db = np.empty(x.shape, x.dtype), np.zeros(n), np.zeros(n)
-    w, scratch = _affine(weight, None, n, x.dtype)
-    standard = np.empty(n, x.dtype)
+    w, part = _affine(weight, None, n, x.dtype)[0], np.zeros((2, n), x.dtype)
     g, x = np.ascontiguousarray(g), np.ascontiguousarray(x)
-    _backward(g, x, mean.astype(x.dtype), rstd.astype(x.dtype), w, centered, dx, dw, db, standard, scratch)
+    _backward(g, x, mean.astype(x.dtype, copy=False), rstd.astype(x.dtype, copy=False), w, centered, dx, dw, db, part)
     return dx, dw.astype(x.dtype), db.astype(x.dtype)
 
 
+@_reduction
+def _products(g, x, weight, middle, scale):
+    """The sums of g * weight, and of that times the standardised x."""
+    offset = slope = x.dtype.type(0)
+    for k in range(x.size):
+        d = g[k] * weight[k]
+        offset += d
+        slope += d * ((x[k] - middle) * scale)
+    return offset, slope
+
+
 @compiled
-def _backward(g, x, mean, rstd, weight, centered, dx, dw, db, standard, scratch):
-    n = x.shape[1]
+def _backward(g, x, mean, rstd, weight, centered, dx, dw, db, part):
+    """`part` (2, n), zeros, takes the sums of BLOCK rows in the dtype of x."""
+    rows, n = x.shape
     count = x.dtype.type(n)
-    for r in range(x.shape[0]):
+    dw_part, db_part = part[0], part[1]
+    for r in range(rows):
         gradient, source, target = g[r], x[r], dx[r]
         middle, scale = mean[r], rstd[r]
+        offset, slope = _products(gradient, source, weight, middle, scale)
+        offset = offset / count if centered else count * 0
+        slope /= count
         for k in range(n):
-            standard[k] = (source[k] - middle) * scale
-            target[k] = gradient[k] * weight[k]
-            scratch[k] = target[k] * standard[k]
-        slope = _sum(scratch) / count
-        offset = _sum(target) / count if centered else count * 0
-        for k in range(n):
-            dw[k] += gradient[k] * standard[k]
-            db[k] += gradient[k]
-            target[k] = scale * (target[k] - offset - standard[k] * slope)
+            standard = (source[k] - middle) * scale
+            dw_part[k] += gradient[k] * standard
+            db_part[k] += gradient[k]
+            target[k] = scale * (gradient[k] * weight[k] - offset - standard * slope)
+        if r % BLOCK == BLOCK - 1 or r == rows - 1:
+            for k in range(n):
+                dw[k] += dw_part[k]
+                db[k] += db_part[k]
+            part[:] = 0
