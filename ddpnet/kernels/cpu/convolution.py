@@ -157,15 +157,14 @@ def conv2d_backward(
             found = winograd_backward(g, x, w, padding, needs[:2])
         dx, dw = found or _unfolded_backward(g, x, w, stride, padding, dilation, groups, needs)
         return dx, dw, g.sum(axis=(0, 2, 3)) if needs[2] else None
+    dx, dw, db = None, None, None
     if needs[1]:
         dw, db = direct_weight_gradient(g, x, w, padding)
-    else:
-        dw, db = None, g.sum(axis=(0, 2, 3)) if needs[2] else None
-    if not needs[0]:
-        dx = None
-    elif fills_vectors(g, x, w):
+    elif needs[2]:
+        db = g.sum(axis=(0, 2, 3))
+    if needs[0] and fills_vectors(g, x, w):
         dx = direct_input_gradient(g, x, w, padding)
-    else:
+    elif needs[0]:
         dx, _ = _unfolded_backward(g, x, w, stride, padding, dilation, groups, (True, False, False))
     return dx, dw, db if needs[2] else None
 

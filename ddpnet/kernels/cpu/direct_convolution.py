@@ -14,10 +14,9 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba.core import config
 
 from ddpnet.kernels.cpu.compiled import compiled
-from ddpnet.kernels.cpu.vectors import LANES, WIDE, add_inner, add_outer, add_sums, copy, filled, store, zeros
+from ddpnet.kernels.cpu.vectors import LANES, WIDE, add_inner, add_outer, add_sums, copy, filled, settings, store, zeros
 from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair
 
@@ -39,7 +38,7 @@ and more where one of both numbers is below 16; from 64 to 64 it depends on the 
 def has_few_weights(x: np.ndarray, w: np.ndarray, stride: Pair, dilation: Pair, groups: int) -> bool:
     """Whether a convolution is one of those that are computed here."""
     ordinary = groups == 1 and stride == (1, 1) and dilation == (1, 1) and x.dtype == w.dtype == np.float32
-    return ordinary and 0 < w.size <= FEW_WEIGHTS and x.size > 0 and not config.DISABLE_JIT
+    return ordinary and 0 < w.size <= FEW_WEIGHTS and x.size > 0 and not settings.DISABLE_JIT
 
 
 def fills_vectors(g: np.ndarray, x: np.ndarray, w: np.ndarray) -> bool:

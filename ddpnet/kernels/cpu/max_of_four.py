@@ -6,10 +6,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from ddpnet.kernels.cpu.compiled import compiled
-from ddpnet.kernels.cpu.vectors import INDEX, INDICES, LANES, VECTOR, Memory, broadcast, first_lanes
+from ddpnet.kernels.cpu.vectors import INDEX, INDICES, LANES, VECTOR, Memory, broadcast, first_lanes, operation
 
 
 @compiled
@@ -71,7 +70,7 @@ def _is_literal(count: Any) -> bool:
     return isinstance(count, types.IntegerLiteral)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def _store_maxima(
     typing_context: Any, x: Any, at: Any, width: Any, floor: Any, y: Any, places: Any, to: Any, place: Any, count: Any
 ) -> Any:
@@ -103,7 +102,7 @@ def _store_maxima(
     return types.void(x, index, index, floor, y, places, index, index, count if whole else index), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def _store_spread(
     typing_context: Any, g: Any, places: Any, at: Any, dx: Any, to: Any, width: Any, place: Any, count: Any
 ) -> Any:

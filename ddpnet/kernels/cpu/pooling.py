@@ -7,6 +7,7 @@ import numpy as np
 from ddpnet.kernels.cpu import max_of_four
 from ddpnet.kernels.cpu.compiled import compiled
 from ddpnet.kernels.cpu.elementwise import relu_forward
+from ddpnet.kernels.cpu.vectors import LANES
 from ddpnet.kernels.geometry import Pair, halves, pooled_extent
 from ddpnet.kernels.precision import through_float32
 
@@ -103,7 +104,7 @@ def max_pool2d_backward(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ..
     `halved` says that the windows were those of `halves`.
     """
     n, c, h, w = shape
-    if halved and w > max_of_four.LANES and g.dtype == np.float32:  # 29 instead of 53 us; narrow images: 25 and 19
+    if halved and w > LANES and g.dtype == np.float32:  # 29 instead of 53 us; narrow images: 25 and 19
         dx = np.empty(shape, g.dtype)
         planes, where = (np.ascontiguousarray(a).reshape(n * c, *g.shape[2:]) for a in (g, indices))
         max_of_four.spread(planes, where, dx.reshape(n * c, h, w))

@@ -17,10 +17,13 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic, models, register_model
 
 
+settings: Any = config  # Numba's, which it reads from the environment
+
+
 def _has_wide_registers() -> bool:
     """Whether the processor that Numba compiles for has 32 registers of 16 numbers."""
-    if config.CPU_NAME or config.CPU_FEATURES:
-        return "+avx512vl" in (config.CPU_FEATURES or "")
+    if settings.CPU_NAME or settings.CPU_FEATURES:
+        return "+avx512vl" in (settings.CPU_FEATURES or "")
     return bool(binding.get_host_cpu_features().get("avx512vl", False))
 
 
@@ -32,7 +35,7 @@ VECTOR, INDICES, _MASK = (ir.VectorType(one, LANES) for one in (NUMBER, INDEX, _
 _ALIGNMENT = ir.Constant(INDEX, 4)
 
 
-class TileType(types.Type):  # type: ignore[misc]
+class TileType(types.Type):
     """Numba's type of a tile."""
 
     def __init__(self, rows: int, columns: int) -> None:
@@ -41,7 +44,7 @@ class TileType(types.Type):  # type: ignore[misc]
 
 
 @register_model(TileType)
-class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
+class _TileModel(models.PrimitiveModel):
     def __init__(self, manager: Any, tile: TileType) -> None:
         super().__init__(manager, tile, ir.ArrayType(VECTOR, tile.rows * tile.columns))
 
@@ -130,7 +133,12 @@ def _sum(builder: Any, value: Any) -> Any:
     return builder.extract_element(value, ir.Constant(INDEX, 0))
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def operation(emitter: Any) -> Any:
+    """Decorator: a function that gives a signature and what emits LLVM's instructions; callable in compiled code."""
+    return intrinsic(prefer_literal=True)(emitter)
+
+
+@operation
 def zeros(typing_context: Any, rows: Any, columns: Any) -> Any:
     """A tile of zeros."""
     tile = TileType(rows.literal_value, columns.literal_value)
@@ -141,7 +149,7 @@ def zeros(typing_context: Any, rows: Any, columns: Any) -> Any:
     return tile(rows, columns), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def filled(typing_context: Any, rows: Any, columns: Any, a: Any, at: Any) -> Any:
     """A tile whose row r has a[at + r] everywhere."""
     tile = TileType(rows.literal_value, columns.literal_value)
@@ -162,7 +170,7 @@ def _collected(context: Any, builder: Any, tile: TileType, vectors: list[Any]) -
     return value
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def add_outer(typing_context: Any, tile: Any, a: Any, a_at: Any, a_step: Any, b: Any, b_at: Any) -> Any:
     """The tile plus a number for each row, a[a_at + r * a_step], times vectors that follow each other from b[b_at]."""
 
@@ -182,7 +190,7 @@ def add_outer(typing_context: Any, tile: Any, a: Any, a_at: Any, a_step: Any, b:
     return tile(tile, a, types.intp, types.intp, b, types.intp), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def add_inner(
     typing_context: Any,
     tile: Any,
@@ -222,7 +230,7 @@ def add_inner(
     return tile(tile, a, types.intp, types.intp, b, types.intp, types.intp, types.intp, kind), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def copy(typing_context: Any, x: Any, at: Any, y: Any, to: Any, first: Any, after: Any) -> Any:
     """Write LANES numbers from y[to] on: of x from x[at] on in the lanes from `first` to before `after`, else 0."""
 
@@ -243,7 +251,7 @@ def _row_by_row(builder: Any, tile: TileType, rows: Any, emit_row: Callable[[int
             emit_row(row)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def store(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, rows: Any, count: Any) -> Any:
     """Write the first `count` numbers of the first `rows` rows, each from y[at + r * step] on."""
 
@@ -263,7 +271,7 @@ def store(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, rows: Any,
     return types.void(tile, y, types.intp, types.intp, types.intp, types.intp), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def add_to(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, count: Any) -> Any:
     """Add the first `count` numbers of each row to those from y[at + r * step] on, one row after the other."""
 
@@ -281,7 +289,7 @@ def add_to(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, count: An
     return types.void(tile, y, types.intp, types.intp, types.intp), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@operation
 def add_sums(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, rows: Any, columns: Any) -> Any:
     """Add the sum of each vector's lanes to y[at + r * step + c], in the first `rows` rows and `columns` columns."""
 
