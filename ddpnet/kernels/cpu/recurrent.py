@@ -89,9 +89,10 @@ def gru_step(
         r, z, new = a[:hidden], a[hidden : 2 * hidden], a[2 * hidden :]
         state, old, kept, out = h[n], before[n], inner[n], y[n]
         sigmoid_of_sum(a[: 2 * hidden], part[: 2 * hidden])
-        kept[:] = part[2 * hidden :]
+        inside = part[2 * hidden :]
         for j in range(hidden):
-            new[j] = tanh(new[j] + r[j] * kept[j])
+            kept[j] = inside[j]
+            new[j] = tanh(new[j] + r[j] * inside[j])
         for j in range(hidden):
             old[j] = state[j]
             state[j] = new[j] + z[j] * (state[j] - new[j])
@@ -117,4 +118,6 @@ def gru_step_backward(
             dr[j] = t * kept[j] * (r[j] * (one - r[j]))
             part[j] = t * r[j]
             g[j] *= z[j]
-        recurrent[n, : 2 * hidden] = out[: 2 * hidden]
+        both = recurrent[n, : 2 * hidden]
+        for j in range(2 * hidden):  # Numba takes 2 s to compile the copy of a slice
+            both[j] = out[j]
