@@ -7,22 +7,18 @@ what a causal mask hides nothing is computed but for the rest of a tile.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba.core import config
 
 from ddpnet.kernels.cpu.compiled import compiled
-from ddpnet.kernels.cpu.exponential import exp
-from ddpnet.kernels.cpu.vectors import LANES, WIDE, add_outer, add_to, store, zeros
+from ddpnet.kernels.cpu.score_blocks import CHUNK, RUN, hide, slopes, weigh
+from ddpnet.kernels.cpu.vectors import WIDE, add_outer, add_to, store, zeros
 from ddpnet.kernels.cpu.workspace import workspace
 
-RUN = 2 * LANES
-"""Rows of a block, and numbers in a row of a tile."""
 ROWS = 8 if WIDE else 4
 """Rows of a tile of sums; they divide RUN."""
 
-_LOWEST, _HIGHEST, _ZERO, _ONE = np.float32(-np.inf), np.float32(np.inf), np.float32(0), np.float32(1)
+_HIGHEST, _ZERO, _ONE = np.float32(np.inf), np.float32(0), np.float32(1)
 
 _Places = tuple[int, int, int]
 """How far apart samples, heads and rows lie, in numbers."""
@@ -46,7 +42,7 @@ def flash_forward(
     _, _, rows, columns, width, out = sizes
     arrays, places = zip(*map(_laid, (q, k, v, y)), strict=True)
     wide = _up(out)
-    scratch = _scratch(width * _up(rows), _up(columns) * width, _up(columns) * wide, _up(columns) * RUN, RUN, RUN)
+    scratch = _scratch(width * _up(rows), _up(columns) * width, _up(columns) * wide, _up(columns) * RUN, CHUNK, CHUNK)
     _forward(*arrays, logarithms.reshape(-1), *scratch, *places, sizes, np.float32(scale), causal)
     return y, logarithms
 
@@ -61,7 +57,7 @@ def flash_backward(
     arrays, places = zip(*map(_laid, (g, q, k, v, dq, dk, dv)), strict=True)
     rows, columns, wide, outwide = (_up(n) for n in (rows, columns, width, out))
     packed = width * rows, out * rows, rows * wide, rows * outwide, columns * wide, columns * out
-    scratch = _scratch(*packed, columns * wide, columns * outwide, columns * RUN, columns * RUN, RUN, RUN)
+    scratch = _scratch(*packed, columns * wide, columns * outwide, columns * RUN, columns * RUN, CHUNK, CHUNK)
     _backward(*arrays, logarithms.reshape(-1), *scratch, *places, sizes, np.float32(scale), causal)
     return dq, dk, dv
 
@@ -196,38 +192,6 @@ def _add_combined(block, first, here, seen, causal, b, pitch, y):
 
 
 @compiled
-def _hide(block, first, columns):
-    """-inf for what lies in the future of the rows from `first` on."""
-    for s in range(first, columns):
-        block[s * RUN : s * RUN + min(s - first, RUN)] = _LOWEST
-
-
-@compiled
-def _weigh(block, columns, top, total):
-    """The softmax over the columns in place; `top` becomes the logarithm of each row's sum of exponentials."""
-    top[:] = _LOWEST
-    total[:] = _ZERO
-    for s in range(columns):
-        row = block[s * RUN : s * RUN + RUN]
-        for r in range(RUN):
-            top[r] = max(top[r], row[r])
-    for r in range(RUN):
-        top[r] = _ZERO if top[r] == _LOWEST else top[r]
-    for s in range(columns):
-        row = block[s * RUN : s * RUN + RUN]
-        for r in range(RUN):
-            row[r] = exp(row[r] - top[r])
-            total[r] += row[r]
-    for r in range(RUN):  # a row that sees nothing gives 0, and logarithms that do so again
-        top[r] = _HIGHEST if total[r] == _ZERO else top[r] + np.float32(math.log(total[r]))
-        total[r] = _ONE if total[r] == _ZERO else _ONE / total[r]
-    for s in range(columns):
-        row = block[s * RUN : s * RUN + RUN]
-        for r in range(RUN):
-            row[r] *= total[r]
-
-
-@compiled
 def _forward(q, k, v, y, logarithms, qt, kp, vp, p, top, total, qs, ks, vs, ys, sizes, scale, causal):
     samples, heads, rows, columns, width, out = sizes
     pitch, wide = (rows + RUN - 1) // RUN * RUN, (out + RUN - 1) // RUN * RUN
@@ -240,28 +204,13 @@ def _forward(q, k, v, y, logarithms, qt, kp, vp, p, top, total, qs, ks, vs, ys, 
             seen = min(columns, first + RUN) if causal else columns
             _block(kp, width, width, qt, first, pitch, seen, p)
             if causal:
-                _hide(p, first, seen)
-            _weigh(p, seen, top, total)
+                hide(p, first, seen)
+            weigh(p, seen, top, total)
             here = min(RUN, rows - first)
             for r in range(here):
                 logarithms[i * rows + first + r] = top[r]
             at = n * ys[0] + h * ys[1] + first * ys[2]
             _combine(p, first, here, seen, causal, vp, wide, y, at, ys[2], out)
-
-
-@compiled
-def _slopes(p, d, seen, logarithms, delta):
-    """Scores p (seen, RUN) become weights, and the gradients d of the weights those of the scores."""
-    delta[:] = _ZERO
-    for s in range(seen):
-        row, slope = p[s * RUN : s * RUN + RUN], d[s * RUN : s * RUN + RUN]
-        for r in range(RUN):
-            row[r] = exp(row[r] - logarithms[r])
-            delta[r] += row[r] * slope[r]
-    for s in range(seen):
-        row, slope = p[s * RUN : s * RUN + RUN], d[s * RUN : s * RUN + RUN]
-        for r in range(RUN):
-            slope[r] = row[r] * (slope[r] - delta[r])
 
 
 @compiled
@@ -286,11 +235,11 @@ def _backward(
             _block(kp, width, wide, qt, first, pitch, seen, p)
             _block(vp, out, out, gt, first, pitch, seen, d)
             if causal:
-                _hide(p, first, seen)
+                hide(p, first, seen)
             logs[:] = _HIGHEST
             for r in range(here):
                 logs[r] = logarithms[i * rows + first + r]
-            _slopes(p, d, seen, logs, delta)
+            slopes(p, d, seen, logs, delta)
             at = n * dqs[0] + h * dqs[1] + first * dqs[2]
             _combine(d, first, here, seen, causal, kp, wide, dq, at, dqs[2], width)
             _add_combined(d, first, here, seen, causal, qp, wide, dkp)
