@@ -16,7 +16,6 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic, models, register_model
 
-
 settings: Any = config  # Numba's, which it reads from the environment
 
 
