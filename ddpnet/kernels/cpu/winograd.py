@@ -86,6 +86,7 @@ def winograd_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, padding
     """x (N, C, H, W), w (O, C, 3, 3), b (O,) or None to y (N, O, OH, OW); None if not all of it is finite."""
     tiles, (n, c, h, width), o = _tiles(x.shape, padding), x.shape, len(w)
     y = np.empty((n, o, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2), x.dtype)
+    w = np.ascontiguousarray(w)
     bias = np.zeros(o, x.dtype) if b is None else np.ascontiguousarray(b)
     blocks = _blocks(n, max(c, o), tiles)
     parts = _parts(o, c, tiles, len(blocks))
@@ -95,7 +96,7 @@ def winograd_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, padding
         products = workspace.take("spread y", (tiles.places, spread.shape[1], o), x.dtype)
         for part in parts:
             if len(parts) > 1 or block.start == 0:
-                weights = _spread_weights(w[part], tiles)
+                weights = _spread_weights(w, part, slice(0, c), tiles)
             np.matmul(spread, weights.transpose(0, 2, 1), out=products[:, :, part])
         finite &= _gather("y", products, y[block], bias, tiles, (0, 0))
     return y if finite else None
@@ -107,6 +108,7 @@ def winograd_backward(
     """From the gradient g (N, O, OH, OW) to those of x and w, if needed; None if not all of them is finite."""
     tiles = _tiles(x.shape, padding)
     dx, dw = (np.empty(of.shape, of.dtype) if needed else None for of, needed in zip((x, w), needs, strict=True))
+    w = np.ascontiguousarray(w) if needs[0] else w
     blocks = _blocks(len(x), max(w.shape[:2]), tiles)
     finite = True
     for block in blocks:
@@ -148,7 +150,7 @@ def _input_gradient(
     for part in parts:
         shape = tiles.places, len(w), part.stop - part.start
         if len(parts) > 1 or first:
-            weights = _spread_weights(w[:, part], tiles)
+            weights = _spread_weights(w, slice(0, len(w)), part, tiles)
         else:
             weights = workspace.take("spread w", shape, w.dtype)
         np.matmul(dy, weights, out=products[:, :, part])
@@ -169,11 +171,14 @@ def _spread(name: str, x: np.ndarray, tiles: _Tiles, padding: Pair) -> np.ndarra
     return spread
 
 
-def _spread_weights(w: np.ndarray, tiles: _Tiles) -> np.ndarray:
-    """w (O, C, 3, 3) transformed to (places, O, C)."""
-    o, c = w.shape[:2]
-    spread = workspace.take("spread w", (tiles.places, o, c), w.dtype)
-    _spreading_weights(f"w{tiles.size}", tiles.size)(np.ascontiguousarray(w).reshape(-1), spread.reshape(-1), o, c)
+def _spread_weights(w: np.ndarray, outputs: slice, inputs: slice, tiles: _Tiles) -> np.ndarray:
+    """Of contiguous w (O, C, 3, 3) the weights between some channels, transformed to (places, outputs, inputs)."""
+    shape = tiles.places, outputs.stop - outputs.start, inputs.stop - inputs.start
+    spread = workspace.take("spread w", shape, w.dtype)
+    start = (outputs.start * w.shape[1] + inputs.start) * 9
+    _spreading_weights(f"w{tiles.size}", tiles.size)(
+        w.reshape(-1), start, w.shape[1] * 9, spread.reshape(-1), *shape[1:]
+    )
     return spread
 
 
@@ -265,10 +270,13 @@ def _spreading_weights(name: str, size: int) -> Any:
     extent = size + 2
 
     @compiled
-    def spread_weights(w, spread, outputs, channels):
-        place = outputs * channels
-        for at in range(0, place, LANES):
-            map_weights(name, w, at * 9, spread, at, extent * place, place)
+    def spread_weights(w, start, step, spread, outputs, channels):
+        place, to = outputs * channels, 0
+        for _ in range(outputs):
+            for c in range(0, channels, LANES):
+                map_weights(name, w, start + c * 9, spread, to + c, extent * place, place)
+            start += step
+            to += channels
 
     return spread_weights
 
