@@ -78,6 +78,7 @@ class Tensor:
         "grad_fn",
         "hooks",
         "output_nr",
+        "pending",
     )
 
     array: Array
@@ -86,6 +87,8 @@ class Tensor:
     output_nr: int
     hooks: dict[str, Hooks] | None
     accumulator: Any
+    pending: Any
+    """Computes the array when it is asked for, where there is none: `ops/pending.py`."""
     _requires_grad: bool
     _version: Version | None
     _view: ViewOf | None
@@ -100,13 +103,18 @@ class Tensor:
             self.array = first
         else:
             self.array = _legacy_array(data)
-        self.grad = self.grad_fn = self.hooks = self.accumulator = self._version = self._view = None
+        self.grad = self.grad_fn = self.hooks = self.accumulator = self.pending = self._version = self._view = None
         self.output_nr = 0
         self._requires_grad = False
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "array" and self.pending is not None:
+            self.pending.compute()
+            return self.array
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     if TYPE_CHECKING:  # methods and operators come from `@method`
 
-        def __getattr__(self, name: str) -> Any: ...
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...
         def __sub__(self, other: Any) -> Tensor: ...
@@ -127,7 +135,8 @@ class Tensor:
     @property
     def shape(self) -> Size:
         """The extent of each dimension."""
-        return tuple.__new__(Size, self.array.shape)
+        holder = self if self.pending is None else self.pending
+        return tuple.__new__(Size, holder.array.shape)
 
     @property
     def ndim(self) -> int:
@@ -231,7 +240,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        self.array = value.array
+        self.array, self.pending = value.array, None
 
     def detach(self) -> Tensor:
         """The same memory without history; in-place changes are still seen by the graph's checks."""
@@ -348,7 +357,8 @@ def tensor_of(array: Array) -> Tensor:
         return Tensor(array)
     tensor: Tensor = _new(Tensor)
     tensor.array = array
-    tensor.grad = tensor.grad_fn = tensor.hooks = tensor.accumulator = tensor._version = tensor._view = None
+    tensor.grad = tensor.grad_fn = tensor.hooks = tensor.accumulator = None
+    tensor.pending = tensor._version = tensor._view = None
     tensor.output_nr = 0
     tensor._requires_grad = False
     return tensor

@@ -287,7 +287,8 @@ class _Walk:
         if not self.retain_graph:
             node.release()
         fresh = node.fresh and not self.create_graph
-        for edge, gradient in zip(node.edges, gradients, strict=True):
+        edges: Sequence[tuple[Any, int]] = node.edges
+        for edge, gradient in zip(edges, gradients, strict=True):
             if gradient is None or edge[0] is None:
                 continue
             own = fresh and gradient.base is None and _is_new(gradient, given)

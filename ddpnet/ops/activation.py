@@ -12,6 +12,7 @@ from ddpnet.ops.conversion import Number, refuse
 from ddpnet.ops.inplace import assign, check_writable
 from ddpnet.ops.inplace import inplace as with_twin
 from ddpnet.ops.op import Op
+from ddpnet.ops.pending import can_wait, postponed
 from ddpnet.ops.precision import in_float32
 from ddpnet.tensor import Tensor, method
 
@@ -192,6 +193,8 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
     if input.array.dtype == np.bool_:
         raise RuntimeError("Boolean inputs not supported for relu")
+    if not inplace and can_wait(input):
+        return postponed(Relu, input)
     return placed(input, Relu.apply(input), inplace)
 
 

@@ -139,7 +139,7 @@ def _checked(
 ) -> tuple[tuple[int, ...], ...]:
     if category(input.array.dtype) < 2 and input.dtype.name != "int64":
         raise NotImplementedError(f'"avg_pool{dims}d" not implemented for {input.dtype.scalar_name!r}')
-    return window(input, kernel_size, stride, padding, 1, ceil_mode, dims, f"avg_pool{dims}d")[:3]
+    return window(input.array.shape, kernel_size, stride, padding, 1, ceil_mode, dims, f"avg_pool{dims}d")[:3]
 
 
 def _avg_pool(

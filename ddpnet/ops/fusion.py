@@ -2,7 +2,8 @@
 
 A model stays as it was written, and each operation stays one class and one node of the graph. `JOINTS` says for which
 pairs, a node and the older one that made its first input, the walk back asks a class of this file for both gradients at
-once. It does so only where nobody can see the gradient in between, and what comes out has the same bits.
+once. It does so only where nobody can see the gradient in between, and what comes out has the same bits. Forward,
+`pending.py` has the operation that waits for the next one: `MaxPool2d` computes a ReLU with its own pass.
 """
 
 from __future__ import annotations

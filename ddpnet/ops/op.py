@@ -160,6 +160,19 @@ class Op(Node):
                         break
         self._kept = kept
 
+    def wait(self, x: Tensor, y: Tensor) -> None:
+        """Be the node of `y`, which is computed from `x` later. What is saved until then is the input, which nobody can
+        change before."""
+        self.needs = (True,)
+        self._record((x,), (y,), (y.array,))
+        self.saved, self._kept = (x.array,), [(x.array, 0, None, 0)]
+
+    def end_wait(self, y: Tensor) -> None:
+        """The result is there: it is what is saved, unless that is freed already."""
+        if self.saved:
+            self.saved = (y.array,)
+            self._watch((None, y))
+
     def propagate(self, gradients: list[Array | None]) -> Sequence[Array | None]:
         """Check what was saved, call `backward`, and bring its gradients to the shapes and dtypes of the inputs."""
         self.check_saved()

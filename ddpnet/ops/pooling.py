@@ -32,12 +32,14 @@ class MaxPool2d(Op):
     graph_name = "MaxPool2DWithIndicesBackward0"
     differentiable = (True, False)
 
-    def forward(self, x, dims, kernel, stride, padding, dilation, ceil_mode):
+    def forward(self, x, dims, kernel, stride, padding, dilation, ceil_mode, of_relu=False):
+        """`of_relu`: of `relu(x)`, which is not computed for that."""
         self.shape, self.dims = x.shape, dims
         self.halved = dims == 2 and halves(kernel, stride, padding, dilation, ceil_mode)
         wide = x.astype(np.int64) if category(x.dtype) == 1 else x
         given = wide if (x.ndim, dims) == (4, 2) else planes(wide, dims)
-        y, places = kernels_for(x).max_pool2d_forward(given, kernel, stride, padding, dilation, ceil_mode)
+        pool = kernels_for(x).relu_max_pool2d_forward if of_relu else kernels_for(x).max_pool2d_forward
+        y, places = pool(given, kernel, stride, padding, dilation, ceil_mode)
         if given is not wide:
             shape = (*x.shape[: x.ndim - dims], *y.shape[4 - dims :])
             y, places = y.reshape(shape), places.reshape(shape)
@@ -123,7 +125,7 @@ def max_pool1d(
     return_indices: bool = False,
 ) -> Any:
     """The largest element of each window of input (N, C, L) or (C, L); with `return_indices` also its index."""
-    options = window(input, kernel_size, stride, padding, dilation, ceil_mode, 1, "max_pool1d")
+    options = window(input.array.shape, kernel_size, stride, padding, dilation, ceil_mode, 1, "max_pool1d")
     kernel, step, zeros, gap = ((fill, *value) for fill, value in zip((1, 1, 0, 1), options, strict=True))
     return _max_pool(input, 1, (kernel, step, zeros, gap), ceil_mode, return_indices)
 
@@ -154,7 +156,12 @@ def max_pool2d(
 
     With `return_indices` also int64 indices of the maxima in the flattened (H, W) plane.
     """
-    options = window(input, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
+    waiting = input.pending is not None and input.pending.is_for(input)
+    shape = (input.pending if waiting else input).array.shape
+    options: Any = window(shape, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
+    kernel, step, zeros, gap = options
+    if waiting and not return_indices and halves(kernel, step, zeros, gap, ceil_mode):
+        return input.pending.through(_max_pool, input, 2, options, ceil_mode, False, of_relu=True)
     return _max_pool(input, 2, options, ceil_mode, return_indices)
 
 
@@ -169,7 +176,7 @@ def max_pool3d(
     return_indices: bool = False,
 ) -> Any:
     """The largest element of each window of input (N, C, D, H, W) or (C, D, H, W), first in planes, then over depth."""
-    options = window(input, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")
+    options = window(input.array.shape, kernel_size, stride, padding, dilation, ceil_mode, 3, "max_pool3d")
     height, width = input.shape[-2:]
     inner, where = _max_pool(input, 2, tuple(value[1:] for value in options), ceil_mode, True)
     rows, cols = inner.shape[-2:]
@@ -210,18 +217,18 @@ def max_pool3d_with_indices(
     return max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)
 
 
-def _max_pool(input: Tensor, dims: int, options: Any, ceil_mode: bool, return_indices: bool) -> Any:
+def _max_pool(input: Tensor, dims: int, options: Any, ceil_mode: bool, return_indices: bool, **more: Any) -> Any:
     if category(input.array.dtype) == 0:
         raise NotImplementedError("\"max_pool2d\" not implemented for 'Bool'")
     kernel, step, zeros, gap = options
     values, places = MaxPool2d.apply(
-        input, dims=dims, kernel=kernel, stride=step, padding=zeros, dilation=gap, ceil_mode=ceil_mode
+        input, dims=dims, kernel=kernel, stride=step, padding=zeros, dilation=gap, ceil_mode=ceil_mode, **more
     )
     return (values, Tensor(places.array.astype(np.int64))) if return_indices else values
 
 
 def window(
-    input: Tensor,
+    shape: tuple[int, ...],
     kernel_size: Extents,
     stride: Extents | None,
     padding: Extents,
@@ -230,12 +237,12 @@ def window(
     dims: int,
     name: str,
 ) -> tuple[tuple[int, ...], ...]:
-    """(kernel, stride, padding, dilation), checked against the input; RuntimeError where they do not fit."""
+    """(kernel, stride, padding, dilation), checked against the input's shape; RuntimeError where they do not fit."""
     kernel, zeros = extents_of(kernel_size, dims, "kernel_size"), extents_of(padding, dims, "padding")
     unset = stride is None or (isinstance(stride, list | tuple) and not stride)
     step = kernel if unset else extents_of(stride, dims, "stride")
     gaps = extents_of(dilation, dims, "dilation")
-    _check_window(input.array.shape, kernel, step, zeros, gaps, ceil_mode, dims, name)
+    _check_window(shape, kernel, step, zeros, gaps, ceil_mode, dims, name)
     return kernel, step, zeros, gaps
 
 

@@ -18,6 +18,7 @@ from ddpnet.autograd.backward import backward
 from ddpnet.autograd.function import Function, FunctionCtx
 from ddpnet.autograd.graph import AccumulateGrad
 from ddpnet.nn.module import Module
+from ddpnet.ops import activation
 from ddpnet.ops.op import Op
 from ddpnet.optim.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from ddpnet.optim.optimizer import Optimizer
@@ -77,6 +78,7 @@ def _operations(undo: ExitStack, collector: Collector, shapes: bool) -> None:
         for kind in _tree(base, "apply"):
             if isinstance(vars(kind)["apply"], classmethod):
                 _replace(undo, kind, "apply", _applied(collector, shapes))
+    _replace(undo, activation, "postponed", _applied(collector, shapes))
     for name in ("propagate", "propagate_recorded"):
         for kind in _tree(Op, name):
             _replace(undo, kind, name, _propagated(collector, shapes))
