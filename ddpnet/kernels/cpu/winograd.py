@@ -8,16 +8,15 @@ at a time. The gradients are the transposed maps of the forward's, so that the t
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba.core import config
 
 from ddpnet.kernels.cpu.channel_vectors import move, turn
 from ddpnet.kernels.cpu.compiled import compiled
-from ddpnet.kernels.cpu.tile_maps import MAPS, map_tile, map_to_weights, map_weights
+from ddpnet.kernels.cpu.tile_maps import map_tile, map_to_weights, map_weights
 from ddpnet.kernels.cpu.vectors import LANES
 from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair
@@ -92,13 +91,13 @@ def winograd_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, padding
     parts = _parts(o, c, tiles, len(blocks))
     finite = True
     for block in blocks:
-        spread = _spread("x", x[block], tiles, padding)
+        spread = _spread(x[block], tiles, padding, gradient=False)
         products = workspace.take("spread y", (tiles.places, spread.shape[1], o), x.dtype)
         for part in parts:
             if len(parts) > 1 or block.start == 0:
-                weights = _spread_weights(w, part, slice(0, c), tiles)
+                weights = _weights(w, part, slice(0, c), tiles)
             np.matmul(spread, weights.transpose(0, 2, 1), out=products[:, :, part])
-        finite &= _gather("y", products, y[block], bias, tiles, (0, 0))
+        finite &= _gather(products, y[block], bias, tiles, (0, 0), gradient=False)
     return y if finite else None
 
 
@@ -112,9 +111,9 @@ def winograd_backward(
     blocks = _blocks(len(x), max(w.shape[:2]), tiles)
     finite = True
     for block in blocks:
-        dy = _spread("dy", g[block], tiles, (0, 0))
+        dy = _spread(g[block], tiles, (0, 0), gradient=True)
         if dw is not None:
-            spread = _spread("x", x[block], tiles, padding)
+            spread = _spread(x[block], tiles, padding, gradient=False)
             finite &= _add_to_weights(dy, spread, dw, tiles, block is blocks[0], block is blocks[-1], len(blocks))
         if dx is not None:
             finite &= _input_gradient(dy, w, dx[block], tiles, padding, block is blocks[0], len(blocks))
@@ -135,8 +134,7 @@ def _add_to_weights(
             more = workspace.take("more of spread dw", shape, dw.dtype)
             sums += np.matmul(dy[:, :, part].transpose(0, 2, 1), spread, out=more)
         if last:
-            kernel = _gathering_weights(f"dw{tiles.size}", tiles.size)
-            finite &= not math.isnan(kernel(sums.reshape(-1), dw[part].reshape(-1), *shape[1:]))
+            finite &= not math.isnan(_gather_weights(tiles.size, sums.reshape(-1), dw[part].reshape(-1)))
     return finite
 
 
@@ -150,148 +148,143 @@ def _input_gradient(
     for part in parts:
         shape = tiles.places, len(w), part.stop - part.start
         if len(parts) > 1 or first:
-            weights = _spread_weights(w, slice(0, len(w)), part, tiles)
+            weights = _weights(w, slice(0, len(w)), part, tiles)
         else:
             weights = workspace.take("spread w", shape, w.dtype)
         np.matmul(dy, weights, out=products[:, :, part])
-    return _gather("dx", products, dx, np.zeros(c, dx.dtype), tiles, padding)
+    return _gather(products, dx, np.zeros(c, dx.dtype), tiles, padding, gradient=True)
 
 
-def _spread(name: str, x: np.ndarray, tiles: _Tiles, padding: Pair) -> np.ndarray:
-    """x (N, C, H, W) as transformed tiles (places, N * tiles, C)."""
+def _spread(x: np.ndarray, tiles: _Tiles, padding: Pair, gradient: bool) -> np.ndarray:
+    """Samples or a gradient x (N, C, H, W) as transformed tiles (places, N * tiles, C)."""
     n, c, h, w = x.shape
-    side = MAPS[f"{name}{tiles.size}"].inputs
+    side = tiles.size if gradient else tiles.size + 2
     rows, wide = ((many - 1) * tiles.size + side for many in (tiles.down, tiles.across))
     shape = tiles.places, n * tiles.down * tiles.across, c
-    spread = workspace.take("spread x" if name == "x" else "spread y", shape, np.float32)
+    spread = workspace.take("spread y" if gradient else "spread x", shape, np.float32)
     image = workspace.take("image", ((rows * wide + LANES) * LANES,), np.float32)
     sizes = n, c, h, w, *padding, rows, wide, tiles.down, tiles.across
-    kernel = _spreading(f"{name}{tiles.size}", tiles.size)
-    kernel(np.ascontiguousarray(x).reshape(-1), spread.reshape(-1), image, *sizes)
+    _spread_tiles(gradient, tiles.size, np.ascontiguousarray(x).reshape(-1), spread.reshape(-1), image, *sizes)
     return spread
 
 
-def _spread_weights(w: np.ndarray, outputs: slice, inputs: slice, tiles: _Tiles) -> np.ndarray:
+def _weights(w: np.ndarray, outputs: slice, inputs: slice, tiles: _Tiles) -> np.ndarray:
     """Of contiguous w (O, C, 3, 3) the weights between some channels, transformed to (places, outputs, inputs)."""
     shape = tiles.places, outputs.stop - outputs.start, inputs.stop - inputs.start
     spread = workspace.take("spread w", shape, w.dtype)
-    start = (outputs.start * w.shape[1] + inputs.start) * 9
-    _spreading_weights(f"w{tiles.size}", tiles.size)(
-        w.reshape(-1), start, w.shape[1] * 9, spread.reshape(-1), *shape[1:]
-    )
+    start, step = (outputs.start * w.shape[1] + inputs.start) * 9, w.shape[1] * 9
+    _spread_weights(tiles.size, w.reshape(-1), start, step, spread.reshape(-1), *shape[1:])
     return spread
 
 
-def _gather(name: str, spread: np.ndarray, y: np.ndarray, b: np.ndarray, tiles: _Tiles, padding: Pair) -> bool:
+def _gather(spread: np.ndarray, y: np.ndarray, b: np.ndarray, tiles: _Tiles, padding: Pair, gradient: bool) -> bool:
     """From transformed tiles (places, N * tiles, C) to y (N, C, H, W), plus b (C,); whether all is finite."""
     n, c, h, w = y.shape
-    side = MAPS[f"{name}{tiles.size}"].outputs
+    side = tiles.size + 2 if gradient else tiles.size
     rows, wide = ((many - 1) * tiles.size + side for many in (tiles.down, tiles.across))
     image = workspace.take("image", ((rows * wide + LANES) * LANES,), np.float32)
     sizes = n, c, h, w, *padding, rows, wide, tiles.down, tiles.across
-    kernel = _gathering(f"{name}{tiles.size}", tiles.size)
-    return not math.isnan(kernel(spread.reshape(-1), y.reshape(-1), b, image, *sizes))
+    return not math.isnan(_gather_tiles(gradient, tiles.size, spread.reshape(-1), y.reshape(-1), b, image, *sizes))
 
 
-@functools.cache
-def _spreading(name: str, size: int) -> Any:
-    """The kernel with the map of that name."""
-    extent = size + 2
-
-    @compiled
-    def spread_tiles(x, spread, image, images, channels, height, width, top, left, rows, wide, down, across):
-        pixels, place = height * width, images * down * across * channels
-        turned = rows * wide * LANES  # LANES pixels of x with their channels last
-        image[:turned] = np.float32(0)
-        tile = 0
-        for n in range(images):
-            for c in range(0, channels, LANES):
-                start, at, column = (n * channels + c) * pixels, (top * wide + left) * LANES, 0
-                for p in range(0, pixels, LANES):
-                    count = min(LANES, pixels - p)
-                    turn(x, start + p, pixels, count, image, turned, LANES, LANES)
-                    for k in range(count):
-                        move(image, turned + k * LANES, image, at)
-                        column += 1
-                        at += LANES
-                        if column == width:
-                            column = 0
-                            at += (wide - width) * LANES
-                for i in range(down):
-                    for j in range(across):
-                        at, to = (i * wide + j) * size * LANES, (tile + i * across + j) * channels + c
-                        map_tile(name, image, at, wide * LANES, LANES, spread, to, extent * place, place, 0)
-            tile += down * across
-
-    return spread_tiles
-
-
-@functools.cache
-def _gathering(name: str, size: int) -> Any:
-    """The kernel with the map of that name, which returns NaN if a result is infinite or NaN, else 0."""
-    extent = size + 2
-
-    @compiled
-    def gather_tiles(spread, y, bias, image, images, channels, height, width, top, left, rows, wide, down, across):
-        pixels, place = height * width, images * down * across * channels
-        turned = rows * wide * LANES
-        total = np.float32(0)
-        tile = 0
-        for n in range(images):
-            for c in range(0, channels, LANES):
-                for at in range(0, turned, LANES):
-                    move(bias, c, image, at)
-                for i in range(down):
-                    for j in range(across):
-                        at, to = (tile + i * across + j) * channels + c, (i * wide + j) * size * LANES
-                        map_tile(name, spread, at, extent * place, place, image, to, wide * LANES, LANES, 1)
-                start, at, column = (n * channels + c) * pixels, (top * wide + left) * LANES, 0
-                for p in range(0, pixels, LANES):
-                    count = min(LANES, pixels - p)
-                    if count < LANES:
-                        image[turned : turned + LANES * LANES] = np.float32(0)
-                    for k in range(count):
-                        move(image, at, image, turned + k * LANES)
-                        column += 1
-                        at += LANES
-                        if column == width:
-                            column = 0
-                            at += (wide - width) * LANES
-                    total += np.float32(0) * turn(image, turned, LANES, LANES, y, start + p, pixels, count)
-            tile += down * across
-        return total
-
-    return gather_tiles
+@compiled
+def _spread_tiles(
+    gradient, size, x, spread, image, images, channels, height, width, top, left, rows, wide, down, across
+):
+    """The maps of x's tiles, or of its gradient's, from an image with LANES channels last."""
+    pixels, place = height * width, images * down * across * channels
+    turned, line = rows * wide * LANES, (size + 2) * place  # there are LANES pixels before they go to their places
+    image[:turned] = np.float32(0)
+    tile = 0
+    for n in range(images):
+        for c in range(0, channels, LANES):
+            start, at, column = (n * channels + c) * pixels, (top * wide + left) * LANES, 0
+            for p in range(0, pixels, LANES):
+                count = min(LANES, pixels - p)
+                turn(x, start + p, pixels, count, image, turned, LANES, LANES)
+                for k in range(count):
+                    move(image, turned + k * LANES, image, at)
+                    column += 1
+                    at += LANES
+                    if column == width:
+                        column = 0
+                        at += (wide - width) * LANES
+            for i in range(down):
+                for j in range(across):
+                    at, to = (i * wide + j) * size * LANES, (tile + i * across + j) * channels + c
+                    if size == 4 and gradient:
+                        map_tile("dy4", image, at, wide * LANES, LANES, spread, to, line, place, 0)
+                    elif size == 4:
+                        map_tile("x4", image, at, wide * LANES, LANES, spread, to, line, place, 0)
+                    elif gradient:
+                        map_tile("dy2", image, at, wide * LANES, LANES, spread, to, line, place, 0)
+                    else:
+                        map_tile("x2", image, at, wide * LANES, LANES, spread, to, line, place, 0)
+        tile += down * across
 
 
-@functools.cache
-def _spreading_weights(name: str, size: int) -> Any:
-    """The kernel for weights."""
-    extent = size + 2
+@compiled
+def _gather_tiles(
+    gradient, size, spread, y, bias, image, images, channels, height, width, top, left, rows, wide, down, across
+):
+    """The maps to y's tiles, or to those of the gradient of x; NaN if a result is infinite or NaN, else 0."""
+    pixels, place = height * width, images * down * across * channels
+    turned, line = rows * wide * LANES, (size + 2) * place
+    total = np.float32(0)
+    tile = 0
+    for n in range(images):
+        for c in range(0, channels, LANES):
+            for at in range(0, turned, LANES):
+                move(bias, c, image, at)
+            for i in range(down):
+                for j in range(across):
+                    at, to = (tile + i * across + j) * channels + c, (i * wide + j) * size * LANES
+                    if size == 4 and gradient:
+                        map_tile("dx4", spread, at, line, place, image, to, wide * LANES, LANES, 1)
+                    elif size == 4:
+                        map_tile("y4", spread, at, line, place, image, to, wide * LANES, LANES, 1)
+                    elif gradient:
+                        map_tile("dx2", spread, at, line, place, image, to, wide * LANES, LANES, 1)
+                    else:
+                        map_tile("y2", spread, at, line, place, image, to, wide * LANES, LANES, 1)
+            start, at, column = (n * channels + c) * pixels, (top * wide + left) * LANES, 0
+            for p in range(0, pixels, LANES):
+                count = min(LANES, pixels - p)
+                if count < LANES:
+                    image[turned : turned + LANES * LANES] = np.float32(0)
+                for k in range(count):
+                    move(image, at, image, turned + k * LANES)
+                    column += 1
+                    at += LANES
+                    if column == width:
+                        column = 0
+                        at += (wide - width) * LANES
+                total += np.float32(0) * turn(image, turned, LANES, LANES, y, start + p, pixels, count)
+        tile += down * across
+    return total
 
-    @compiled
-    def spread_weights(w, start, step, spread, outputs, channels):
-        place, to = outputs * channels, 0
-        for _ in range(outputs):
-            for c in range(0, channels, LANES):
-                map_weights(name, w, start + c * 9, spread, to + c, extent * place, place)
-            start += step
-            to += channels
 
-    return spread_weights
+@compiled
+def _spread_weights(size, w, start, step, spread, outputs, channels):
+    place, to = outputs * channels, 0
+    for _ in range(outputs):
+        for c in range(0, channels, LANES):
+            if size == 4:
+                map_weights("w4", w, start + c * 9, spread, to + c, 6 * place, place)
+            else:
+                map_weights("w2", w, start + c * 9, spread, to + c, 4 * place, place)
+        start += step
+        to += channels
 
 
-@functools.cache
-def _gathering_weights(name: str, size: int) -> Any:
-    """The kernel for the gradients of weights, which returns NaN if one is infinite or NaN, else 0."""
-    extent = size + 2
-
-    @compiled
-    def gather_weights(spread, w, outputs, channels):
-        place = outputs * channels
-        total = np.float32(0)
-        for at in range(0, place, LANES):
-            total += np.float32(0) * map_to_weights(name, spread, at, extent * place, place, w, at * 9)
-        return total
-
-    return gather_weights
+@compiled
+def _gather_weights(size, spread, w):
+    """From the sums for weights' gradients to these; NaN if one is infinite or NaN, else 0."""
+    place = w.size // 9
+    total = np.float32(0)
+    for at in range(0, place, LANES):
+        if size == 4:
+            total += np.float32(0) * map_to_weights("dw4", spread, at, 6 * place, place, w, at * 9)
+        else:
+            total += np.float32(0) * map_to_weights("dw2", spread, at, 4 * place, place, w, at * 9)
+    return total
