@@ -42,21 +42,22 @@ def memory_table(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 def fingerprints(table: np.ndarray) -> np.ndarray:
     """(n,) uint64: the fingerprint of each row of a `memory_table`."""
-    words = np.empty(len(table), np.uint64)
-    _fingerprints(table, words)
+    words, last = np.empty(len(table), np.uint64), np.empty(_KIB // 8, np.uint64)
+    _fingerprints(table, words, last, last.view(np.uint8))
     return words
 
 
-def _pointer(typing_context, address):
-    """An address as a pointer to bytes: its signature, and how the call is compiled."""
-
-    def code(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(types.uint8)(types.uint64), code
+def _address(context, builder, signature, arguments):
+    return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
 
-_at: Any = intrinsic(_pointer)
+def _pointer_to(kind):
+    """A function of an address, for kernels: its signature, and how the call is compiled."""
+    return lambda typing_context, address: (types.CPointer(kind)(types.uint64), _address)
+
+
+_bytes_at: Any = intrinsic(_pointer_to(types.uint8))
+_words_at: Any = intrinsic(_pointer_to(types.uint64))
 _array: Any = numpy_support.carray
 
 
@@ -95,16 +96,19 @@ def _kib(words, place):
 
 
 @compiled
-def _fingerprints(table, out):
-    last = np.empty(_KIB // 8, np.uint64)
+def _fingerprints(table, out, last, last_bytes):
+    """`last` (128,) uint64 and the same memory as bytes: a view, made here, would take two seconds to compile."""
     for row in range(table.shape[0]):
         size = np.int64(table[row, 1])
-        memory, whole, total = _array(_at(table[row, 0]), (size,)), size // _KIB, np.uint64(0)
-        words = memory[: _KIB * whole].view(np.uint64)
+        whole, rest, total = size // _KIB, size % _KIB, np.uint64(0)
+        words = _array(_words_at(table[row, 0]), (128 * whole,))
         for k in range(whole):
             total += _kib(words[128 * k : 128 * (k + 1)], 16 * k)
-        if size % _KIB:
-            last[:] = 0
-            last.view(np.uint8)[: size % _KIB] = memory[_KIB * whole :]
+        if rest:
+            memory = _array(_bytes_at(table[row, 0]), (size,))
+            for i in range(_KIB // 8):
+                last[i] = 0
+            for i in range(rest):
+                last_bytes[i] = memory[size - rest + i]
             total += _kib(last, 16 * whole)
         out[row] = total
