@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ddpnet import backend
-from ddpnet.autograd.graph import AccumulateGrad, Node, run_backward
+from ddpnet.autograd.graph import AccumulateGrad, Node
+from ddpnet.autograd.walk import run_backward
 from ddpnet.tensor import Hooks, Tensor, method
 
 Tensors = Tensor | Sequence[Tensor]

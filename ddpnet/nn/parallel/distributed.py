@@ -8,7 +8,7 @@ from typing import Any
 
 from ddpnet import random
 from ddpnet.autograd.grad_mode import is_grad_enabled
-from ddpnet.autograd.graph import queue_callback
+from ddpnet.autograd.walk import queue_callback
 from ddpnet.backend import Device
 from ddpnet.distributed.algorithms.join import Join, Joinable, JoinHook
 from ddpnet.distributed.collectives.membership import communicator_of
