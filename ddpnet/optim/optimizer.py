@@ -117,7 +117,7 @@ class Optimizer(Hooked):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    whole = p if p.is_contiguous() else p.data.contiguous()  # kernels go through flat memory
+                    whole = p if p.array.flags.c_contiguous else p.data.contiguous()  # kernels go through flat memory
                     state = self.state[p]
                     self.update(whole, p.grad, state, group)
                     if not state:

@@ -63,5 +63,7 @@ def check_fused(fused: bool | None, foreach: bool | None) -> None:
 
 
 def number(value: float | Tensor) -> float:
-    """An option that may be a tensor of one element, as a Python number."""
-    return float(value.item()) if isinstance(value, Tensor) else value
+    """An option that may be a tensor or array of one element, as a Python number."""
+    if isinstance(value, Tensor):
+        value = value.item()
+    return value if isinstance(value, int | float) else float(value)

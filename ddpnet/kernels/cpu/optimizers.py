@@ -5,6 +5,9 @@ The arrays that change must be C-contiguous (ValueError); the gradient is made s
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 
 from ddpnet.kernels import adam
@@ -14,7 +17,21 @@ from ddpnet.kernels.precision import in_place_through_float32
 
 def _flat(array: np.ndarray | None, like: np.ndarray) -> np.ndarray:
     """One dimension over the same memory, never a copy; an empty array for what is not used."""
-    return np.empty(0, like.dtype) if array is None else array.reshape(-1, copy=False)
+    if array is None:
+        return np.empty(0, like.dtype)
+    return array.reshape(-1) if array.flags.c_contiguous else array.reshape(-1, copy=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _cast(kind: type[np.floating[Any]], *values: float) -> tuple[np.floating[Any], ...]:
+    """Numbers in the dtype of a kernel, which all parameters of a group share: 0.3 us instead of 0.15 for each one."""
+    return tuple(map(kind, values))
+
+
+@functools.lru_cache(maxsize=64)
+def _adam_factors(kind: type[np.floating[Any]], *options: Any) -> tuple[np.floating[Any], ...]:
+    """As `_cast`, for the numbers of a step of Adam."""
+    return tuple(map(kind, adam.factors(*options)))
 
 
 @in_place_through_float32
@@ -31,16 +48,14 @@ def sgd_step(
     first: bool,
 ) -> None:
     """SGD; `buf` (None without momentum) takes the gradient undampened at the first step."""
-    number = p.dtype.type
-    keep, take = (number(0), number(1)) if first else (number(momentum), number(1 - dampening))
-    sign = number(-1 if maximize else 1)
-    flat = _flat(p, p), g.reshape(-1), _flat(buf, p)
+    keep, take = (0.0, 1.0) if first else (momentum, 1 - dampening)
+    numbers = _cast(p.dtype.type, lr, weight_decay, -1.0 if maximize else 1.0, momentum, keep, take)
     if buf is None:
-        _sgd(*flat[:2], number(lr), number(weight_decay), sign)
+        _sgd(_flat(p, p), g.reshape(-1), *numbers[:3])
     else:
         if first:
             buf[...] = 0  # whatever it holds: 0 times a NaN is NaN
-        _sgd_momentum(*flat, number(lr), number(momentum), keep, take, number(weight_decay), nesterov, sign)
+        _sgd_momentum(_flat(p, p), g.reshape(-1), _flat(buf, p), *numbers, nesterov)
 
 
 @compiled
@@ -50,7 +65,7 @@ def _sgd(p, g, lr, weight_decay, sign):
 
 
 @compiled
-def _sgd_momentum(p, g, buf, lr, momentum, keep, take, weight_decay, nesterov, sign):
+def _sgd_momentum(p, g, buf, lr, weight_decay, sign, momentum, keep, take, nesterov):
     ahead, velocity = (momentum, p.dtype.type(1)) if nesterov else (p.dtype.type(1), p.dtype.type(0))
     for i in range(p.size):
         d = sign * g[i] + weight_decay * p[i]
@@ -75,13 +90,13 @@ def adam_step(
     step: int,
 ) -> None:
     """Adam, or AdamW with `decoupled` weight decay; `vmax` (amsgrad) or None; `step` counts from 1."""
-    number = p.dtype.type
-    factors = adam.factors(lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step)
+    options = lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step
+    factors = _adam_factors(p.dtype.type, *options)
     flat = _flat(p, p), g.reshape(-1), _flat(m, p), _flat(v, p)
     if vmax is None:
-        _adam(*flat, *map(number, factors))
+        _adam(*flat, *factors)
     else:
-        _amsgrad(*flat, _flat(vmax, p), *map(number, factors))
+        _amsgrad(*flat, _flat(vmax, p), *factors)
 
 
 @compiled
@@ -121,10 +136,9 @@ def rmsprop_step(
     maximize: bool,
 ) -> None:
     """RMSprop; `buf` (None without momentum), `avg` (None unless centred)."""
-    number = p.dtype.type
-    factors = (lr, alpha, 1 - alpha, eps, weight_decay, momentum, -1.0 if maximize else 1.0)
+    factors = _cast(p.dtype.type, lr, alpha, 1 - alpha, eps, weight_decay, momentum, -1.0 if maximize else 1.0)
     flat = _flat(p, p), g.reshape(-1), _flat(v, p), _flat(buf, p), _flat(avg, p)
-    _rmsprop(*flat, *map(number, factors), buf is not None, centered)
+    _rmsprop(*flat, *factors, buf is not None, centered)
 
 
 @compiled
