@@ -574,6 +574,81 @@ def test_optimizers_are_those_of_pytorch(kernels: Device, decay: float) -> None:
         np.testing.assert_allclose(mine(step, arrays), theirs(optimizer, **options), rtol=2e-6, atol=2e-6)
 
 
+# Recurrent cells
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_reference(a: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The output and the new cells, from the gates' sums and the cells."""
+    i, f, u, o = np.split(a, 4, axis=1)
+    new = sigmoid(f) * c + sigmoid(i) * np.tanh(u)
+    return sigmoid(o) * np.tanh(new), new
+
+
+def gru_reference(x: np.ndarray, part: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """The new state, from the input's and the state's part of the gates and the state."""
+    (xr, xz, xn), (hr, hz, hn) = np.split(x, 3, axis=1), np.split(part, 3, axis=1)
+    z, new = sigmoid(xz + hz), np.tanh(xn + sigmoid(xr + hr) * hn)
+    return np.asarray(new + z * (h - new))
+
+
+def slope(function: Any, places: list[np.ndarray], directions: list[np.ndarray]) -> float:
+    """The derivative of a number along directions, by a central difference."""
+    step = 1e-6
+    ahead, behind = ([x + sign * step * d for x, d in zip(places, directions, strict=True)] for sign in (1, -1))
+    return float((function(*ahead) - function(*behind)) / (2 * step))
+
+
+def along(gradients: list[np.ndarray], directions: list[np.ndarray]) -> float:
+    return float(sum((g * d).sum() for g, d in zip(gradients, directions, strict=True)))
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 32)])
+def test_lstm_step(kernels: Device, dtype: Any, shape: tuple[int, int]) -> None:
+    wide = (shape[0], 4 * shape[1])
+    x, part, c = normal(*wide, dtype=dtype), normal(*wide, dtype=dtype), normal(*shape, dtype=dtype)
+    a, cells = x.astype(float) + part, c.astype(float)
+    output, new = lstm_reference(a, cells)
+    gates, before, squashed, y = x.copy(), *(np.empty_like(c) for _ in range(3))
+    memory = c.copy()
+    kernels.lstm_step(gates, part, memory, before, squashed, y)
+    for actual, expected in ((y, output), (memory, new), (before, cells), (squashed, np.tanh(new))):
+        close(actual, expected, dtype)
+    g, dc, da = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype), np.empty_like(gates)
+
+    def total(a: np.ndarray, c: np.ndarray) -> Any:
+        output, new = lstm_reference(a, c)
+        return (output * g).sum() + (new * given).sum()
+
+    given = dc.astype(float)
+    kernels.lstm_step_backward(g, dc, gates, before, squashed, da)
+    directions = [normal(*wide), normal(*shape)]
+    np.testing.assert_allclose(along([da, dc], directions), slope(total, [a, cells], directions), rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 32)])
+def test_gru_step(kernels: Device, dtype: Any, shape: tuple[int, int]) -> None:
+    wide = (shape[0], 3 * shape[1])
+    x, part, h = normal(*wide, dtype=dtype), normal(*wide, dtype=dtype), normal(*shape, dtype=dtype)
+    places = [x.astype(float), part.astype(float), h.astype(float)]
+    gates, before, inner, y = x.copy(), *(np.empty_like(h) for _ in range(3))
+    state = h.copy()
+    kernels.gru_step(gates, part.copy(), state, before, inner, y)
+    for actual, expected in ((y, gru_reference(*places)), (state, gru_reference(*places)), (before, places[2])):
+        close(actual, expected, dtype)
+    g, da, recurrent = normal(*shape, dtype=dtype), np.empty_like(gates), np.empty_like(gates)
+    given = g.astype(float)
+    kernels.gru_step_backward(g, gates, before, inner, da, recurrent)
+    directions = [normal(*wide), normal(*wide), normal(*shape)]
+    expected = slope(lambda *places: (gru_reference(*places) * given).sum(), places, directions)
+    np.testing.assert_allclose(along([da, recurrent, g], directions), expected, rtol=2e-5, atol=1e-6)
+
+
 # Loading
 
 
