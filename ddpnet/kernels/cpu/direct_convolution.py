@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ddpnet.kernels.cpu.channel_convolution import channels_forward, channels_weight_gradient, fills_lanes
 from ddpnet.kernels.cpu.compiled import compiled
 from ddpnet.kernels.cpu.vectors import LANES, WIDE, add_inner, add_outer, add_sums, copy, filled, settings, store, zeros
 from ddpnet.kernels.cpu.workspace import workspace
@@ -52,6 +53,8 @@ def fills_vectors(g: np.ndarray, x: np.ndarray, w: np.ndarray) -> bool:
 
 def direct_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, padding: Pair) -> np.ndarray:
     """x (N, C, H, W), w (O, C, KH, KW), b (O,) or None to y (N, O, OH, OW), with stride 1; all float32."""
+    if fills_lanes(w):
+        return channels_forward(x, w, b, padding)
     (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
     padded, oh, ow = _sizes(x, w, padding)
     rows = _tile_rows(o)
@@ -71,6 +74,8 @@ def direct_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, padding: 
 
 def direct_weight_gradient(g: np.ndarray, x: np.ndarray, w: np.ndarray, padding: Pair) -> tuple[np.ndarray, np.ndarray]:
     """From the gradient g (N, O, OH, OW) to those of w and of a bias."""
+    if fills_lanes(w):
+        return channels_weight_gradient(g, x, w, padding)
     (n, c, h, width), (o, _, kh, kw) = x.shape, w.shape
     padded, oh, ow = _sizes(x, w, padding)
     plane = padded * ow
