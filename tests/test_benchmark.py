@@ -108,6 +108,12 @@ print(json.dumps([row.to_json() for row in rows]))
     assert 20 < memory["ours"] < 2000
 
 
+def test_the_peak_is_that_of_the_new_process_alone() -> None:
+    """Though the one that starts it has more."""
+    code = "filled = b'x' * 2**30; from processes import fresh; print(fresh('ddpnet', 'tiny', 4, 1)['peak_bytes'])"
+    assert 20 * 2**20 < int(python(code)) < 2**29
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_process_that_fails_is_quoted(size: int) -> None:
     code = f"""
