@@ -31,6 +31,7 @@ WEIGHT_BYTES = 2 * 2**20
 """Of the transformed weights that are multiplied at once."""
 
 FEWEST_CHANNELS = 32
+"""In and out: with fewer the maps take longer than the products."""
 
 
 class _Tiles(NamedTuple):
@@ -56,7 +57,10 @@ def _tiles(x: tuple[int, ...], padding: Pair) -> _Tiles:
 
 
 def has_many_tiles(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
-    """Whether the weights are worth to be transformed. Vectors are of float32."""
+    """Whether a convolution is one for these products: float32, 3x3, and tiles enough to be worth mapping the weights.
+
+    At 512 channels a map of the weights takes as long as the products of 8 to 16 tiles save.
+    """
     disabled = config.DISABLE_JIT  # type: ignore[attr-defined]  # read from the environment
     if disabled or x.dtype != np.float32 or w.dtype != np.float32 or not x.size:
         return False
