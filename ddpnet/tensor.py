@@ -108,9 +108,11 @@ class Tensor:
         self._requires_grad = False
 
     def __getattr__(self, name: str) -> Any:
-        if name == "array" and self.pending is not None:
-            self.pending.compute()
-            return self.array
+        if name == "array":
+            pending = self.pending
+            if pending is not None:
+                pending.compute()
+            return object.__getattribute__(self, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     if TYPE_CHECKING:  # methods and operators come from `@method`
@@ -135,8 +137,8 @@ class Tensor:
     @property
     def shape(self) -> Size:
         """The extent of each dimension."""
-        holder = self if self.pending is None else self.pending
-        return tuple.__new__(Size, holder.array.shape)
+        pending = self.pending
+        return tuple.__new__(Size, (self if pending is None else pending).array.shape)
 
     @property
     def ndim(self) -> int:

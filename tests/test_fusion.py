@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -356,3 +357,28 @@ def test_nothing_waits_in_a_checkpoint_or_in_anomaly_mode() -> None:
     assert (x.grad == expected).all()
     assert seen[0]
     assert not any(seen[1:])
+
+
+def test_threads_that_look_at_once_see_the_same() -> None:
+    x = large()
+    for _ in range(20):
+        h = F.relu(filtered(x))
+        with ThreadPoolExecutor(4) as threads:
+            arrays = list(threads.map(lambda _, h=h: h.array, range(8)))  # type: ignore[misc]
+        assert all(array is arrays[0] for array in arrays)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_input_that_changes_after_its_relu_is_gone(replaced: bool) -> None:
+    x = large()
+    expected = torch.autograd.grad(F.max_pool2d(F.relu(filtered(x)), 2).sum(), x)[0]
+    y = filtered(x)
+    h = F.relu(y)
+    result = F.max_pool2d(h, 2)
+    if replaced:
+        h.data = torch.zeros_like(h)
+    del h
+    y.mul_(-1)
+    assert not result.grad_fn.joint.fits(result.grad_fn)
+    result.sum().backward()
+    assert (x.grad == expected).all()

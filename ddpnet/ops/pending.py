@@ -7,9 +7,8 @@ first. So nobody sees that it waited, and nobody can have changed the input befo
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -54,33 +53,43 @@ def postponed(relu: type[Op], x: Tensor) -> Tensor:
     return y
 
 
+_computing = threading.Lock()
+
+
 class Pending:
     """What one ReLU needs, as long as it is not computed."""
 
-    __slots__ = ("array", "node", "x", "y")
+    __slots__ = ("array", "is_done", "node", "x", "y")
 
     def __init__(self, x: Tensor, y: Tensor, node: Op | None) -> None:
         self.array: Array = x.array
+        self.is_done = False
         self.x, self.y, self.node = weakref.ref(x), weakref.ref(y), node
 
     def compute(self) -> None:
-        """Give both tensors their arrays, if there still are these tensors."""
+        """Give both tensors their arrays, if there still are these tensors, and the result to the node: from now on the
+        input may change. Threads that look at once see the same."""
         x, y = self.x(), self.y()
-        if x is not None and x.pending is self:
-            x.array, x.pending = self.array, None
-        if y is not None and y.pending is self:
-            y.array, y.pending = kernels_for(self.array).relu_forward(self.array), None
+        with _computing:
+            if self.is_done:
+                return
+            result = tensor_of(kernels_for(self.array).relu_forward(self.array))
+            if y is not None and y.pending is self:
+                y.array, y.pending = result.array, None
+                result = y
             if self.node is not None:
-                self.node.end_wait(y)
+                self.node.end_wait(result)
+            if x is not None and x.pending is self:
+                x.array, x.pending = self.array, None
+            self.is_done = True
 
     def is_for(self, tensor: Tensor) -> bool:
         """Whether a tensor is the result, not the input."""
         return self.y() is tensor
 
-    def through(self, function: Callable[..., Any], y: Tensor, *arguments: Any, **options: Any) -> Any:
-        """What a function that computes the ReLU, too, makes of the result `y`: it finds the input's array there."""
-        y.array = self.array
-        try:
-            return function(y, *arguments, **options)
-        finally:
-            del y.array
+    def unrectified(self, y: Tensor) -> Tensor:
+        """A tensor with the place of the result `y` in the graph and the array of the input, for an operation that
+        computes the ReLU itself."""
+        raw = tensor_of(self.array)
+        raw.grad_fn, raw.output_nr, raw._requires_grad = y.grad_fn, y.output_nr, y._requires_grad
+        return raw

@@ -156,12 +156,13 @@ def max_pool2d(
 
     With `return_indices` also int64 indices of the maxima in the flattened (H, W) plane.
     """
-    waiting = input.pending is not None and input.pending.is_for(input)
-    shape = (input.pending if waiting else input).array.shape
-    options: Any = window(shape, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
+    options: Any = window(input.shape, kernel_size, stride, padding, dilation, ceil_mode, 2, "max_pool2d")
     kernel, step, zeros, gap = options
-    if waiting and not return_indices and halves(kernel, step, zeros, gap, ceil_mode):
-        return input.pending.through(_max_pool, input, 2, options, ceil_mode, False, of_relu=True)
+    pending = input.pending
+    takes_relu = halves(kernel, step, zeros, gap, ceil_mode) and not return_indices
+    if takes_relu and pending is not None and pending.is_for(input):
+        input = pending.unrectified(input)
+        return _max_pool(input, 2, options, ceil_mode, False, of_relu=True)
     return _max_pool(input, 2, options, ceil_mode, return_indices)
 
 
