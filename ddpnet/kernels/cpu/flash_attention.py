@@ -26,7 +26,8 @@ _Places = tuple[int, int, int]
 
 def is_plain(*arrays: np.ndarray) -> bool:
     """Whether stacks (..., L, E) are those that are computed here: of float32, at most four-dimensional, not empty."""
-    return all(x.dtype == np.float32 and x.ndim <= 4 and x.size for x in arrays) and not config.DISABLE_JIT
+    compiles = not config.DISABLE_JIT  # type: ignore[attr-defined]  # read from the environment
+    return compiles and all(x.dtype == np.float32 and x.ndim <= 4 and x.size for x in arrays)
 
 
 def flash_forward(

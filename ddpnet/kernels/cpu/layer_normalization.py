@@ -11,7 +11,7 @@ from ddpnet.kernels.cpu.compiled import compiled
 from ddpnet.kernels.precision import through_float32
 
 _reduction: Any = register_jitable(fastmath={"contract", "nsz", "reassoc"})
-"""For sums in the order of vector code, one for a machine: 1024 rows of 128 take 40 us forward, 110 in eight sums."""
+"""For sums in the order of vector code, one for a machine: 1024 rows of 128 take 67 us, 107 in eight sums."""
 
 BLOCK = 16
 """Rows whose parts of the gradients of weight and bias are added before they are to float64."""

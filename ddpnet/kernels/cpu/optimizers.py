@@ -23,15 +23,15 @@ def _flat(array: np.ndarray | None, like: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _cast(kind: type[np.floating[Any]], *values: float) -> tuple[np.floating[Any], ...]:
+def _cast(dtype: np.dtype[Any], *values: float) -> tuple[np.floating[Any], ...]:
     """Numbers in the dtype of a kernel, which all parameters of a group share: 0.3 us instead of 0.15 for each one."""
-    return tuple(map(kind, values))
+    return tuple(map(dtype.type, values))
 
 
 @functools.lru_cache(maxsize=64)
-def _adam_factors(kind: type[np.floating[Any]], *options: Any) -> tuple[np.floating[Any], ...]:
+def _adam_factors(dtype: np.dtype[Any], *options: Any) -> tuple[np.floating[Any], ...]:
     """As `_cast`, for the numbers of a step of Adam."""
-    return tuple(map(kind, adam.factors(*options)))
+    return tuple(map(dtype.type, adam.factors(*options)))
 
 
 @in_place_through_float32
@@ -49,7 +49,7 @@ def sgd_step(
 ) -> None:
     """SGD; `buf` (None without momentum) takes the gradient undampened at the first step."""
     keep, take = (0.0, 1.0) if first else (momentum, 1 - dampening)
-    numbers = _cast(p.dtype.type, lr, weight_decay, -1.0 if maximize else 1.0, momentum, keep, take)
+    numbers = _cast(p.dtype, lr, weight_decay, -1.0 if maximize else 1.0, momentum, keep, take)
     if buf is None:
         _sgd(_flat(p, p), g.reshape(-1), *numbers[:3])
     else:
@@ -91,7 +91,7 @@ def adam_step(
 ) -> None:
     """Adam, or AdamW with `decoupled` weight decay; `vmax` (amsgrad) or None; `step` counts from 1."""
     options = lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step
-    factors = _adam_factors(p.dtype.type, *options)
+    factors = _adam_factors(p.dtype, *options)
     flat = _flat(p, p), g.reshape(-1), _flat(m, p), _flat(v, p)
     if vmax is None:
         _adam(*flat, *factors)
@@ -136,7 +136,7 @@ def rmsprop_step(
     maximize: bool,
 ) -> None:
     """RMSprop; `buf` (None without momentum), `avg` (None unless centred)."""
-    factors = _cast(p.dtype.type, lr, alpha, 1 - alpha, eps, weight_decay, momentum, -1.0 if maximize else 1.0)
+    factors = _cast(p.dtype, lr, alpha, 1 - alpha, eps, weight_decay, momentum, -1.0 if maximize else 1.0)
     flat = _flat(p, p), g.reshape(-1), _flat(v, p), _flat(buf, p), _flat(avg, p)
     _rmsprop(*flat, *factors, buf is not None, centered)
 
