@@ -38,26 +38,29 @@ def has_avx512() -> bool:
     return processor().flags >= _AVX512
 
 
-def gains_by_avx512(cpu: Processor) -> bool:
-    """Whether OpenBLAS's AVX-512 kernels are faster than those that it takes by itself on an AMD processor.
+def best_core_type(cpu: Processor) -> str | None:
+    """The kernels of OpenBLAS that are fastest on a processor of AMD's with AVX-512; None where OpenBLAS knows better.
 
-    From Zen 5 on, by a factor of two. The units of Zen 4 (family 25) are half as wide: 64 x 1024 x 784 has 79 GFLOP/s
-    with SkylakeX and 103 with Haswell, 1024 x 1024 x 1024 has 101 and 106.
+    Version 0.3.31 runs AVX2 kernels on Zen 5, at half the speed of its AVX-512 ones, and AVX-512 kernels on Zen 4,
+    whose units are half as wide: 64 x 1024 x 784 has 79 GFLOP/s with those and 103 with AVX2, 1024 x 1024 x 1024 has
+    101 and 106.
     """
-    return cpu.vendor == "AuthenticAMD" and cpu.family >= _ZEN_5 and cpu.flags >= _AVX512
+    if cpu.vendor != "AuthenticAMD" or not cpu.flags >= _AVX512:
+        return None
+    return "SkylakeX" if cpu.family >= _ZEN_5 else "Haswell"
 
 
 def choose_core_type() -> None:
-    """Ask OpenBLAS for its AVX-512 kernels on AMD processors that gain by them.
+    """Ask OpenBLAS for the kernels that are best here, as far as is known.
 
-    OpenBLAS 0.3.31 knows Intel's processors by their features but AMD's by their model number, and runs AVX2 kernels
-    on newer ones. It reads the variable when NumPy loads it: later calls change nothing. A value that the user set
-    stays.
+    It knows Intel's processors by their features but AMD's by their model number. It reads the variable when NumPy
+    loads it: later calls change nothing. A value that the user set stays.
     """
     if "numpy" in sys.modules or "OPENBLAS_CORETYPE" in os.environ:
         return
-    if gains_by_avx512(processor()):
-        os.environ["OPENBLAS_CORETYPE"] = "SkylakeX"
+    best = best_core_type(processor())
+    if best is not None:
+        os.environ["OPENBLAS_CORETYPE"] = best
 
 
 def describe() -> dict[str, str]:

@@ -56,10 +56,11 @@ def _python() -> Iterator[Finding]:
 def _numpy() -> Iterator[Finding]:
     library = blas.describe()
     core_type, trouble = library["core type"], ""
-    if blas.gains_by_avx512(blas.processor()) and core_type in ("Haswell", "Zen"):
+    best = blas.best_core_type(blas.processor())
+    if best is not None and core_type != best:
         here = os.environ.get("OPENBLAS_CORETYPE")
-        cause = f"OPENBLAS_CORETYPE is {here}" if here else "OpenBLAS does not know this processor"
-        trouble = f"this processor has AVX-512, of which no use is made ({cause}): export OPENBLAS_CORETYPE=SkylakeX"
+        cause = f"OPENBLAS_CORETYPE is {here}" if here else "NumPy was loaded before ddpnet"
+        trouble = f"{best} kernels are faster on this processor ({cause}): export OPENBLAS_CORETYPE={best}"
     yield Finding("NumPy", version("numpy"))
     text = f"{library['library']} {library['version']}, core type {core_type}, {library['threads']} thread(s) a rank"
     yield Finding("BLAS", text, trouble)

@@ -42,8 +42,8 @@ def test_a_missing_name_is_explained_however_its_module_was_loaded() -> None:
     catch = "except AttributeError as error: print(error)"
     for module in ("distributed", "distributions", "profiler", "utils.data"):
         said = f"torch.{module}.nothing is not in ddpnet"
-        assert python(f"import ddpnet.{module} as m\ntry: m.nothing\n{catch}") .startswith(said)
-        assert python(f"import ddpnet\ntry: ddpnet.{module}.nothing\n{catch}") .startswith(said)
+        assert python(f"import ddpnet.{module} as m\ntry: m.nothing\n{catch}").startswith(said)
+        assert python(f"import ddpnet\ntry: ddpnet.{module}.nothing\n{catch}").startswith(said)
 
 
 def test_a_core_type_that_the_user_set_stays() -> None:
@@ -79,12 +79,12 @@ def test_what_the_system_says_of_the_processor(tmp_path: Path, text: str, expect
     assert blas.processor(tmp_path / "missing") == blas.Processor()
 
 
-def test_only_processors_with_wide_units_are_asked_for_avx512() -> None:
+def test_the_kernels_that_are_asked_for() -> None:
     flags = frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"})
-    assert blas.gains_by_avx512(blas.Processor("AuthenticAMD", 26, flags))
-    assert not blas.gains_by_avx512(blas.Processor("AuthenticAMD", 25, flags))
-    assert not blas.gains_by_avx512(blas.Processor("AuthenticAMD", 26, flags - {"avx512vl"}))
-    assert not blas.gains_by_avx512(blas.Processor("GenuineIntel", 6, flags))
+    assert blas.best_core_type(blas.Processor("AuthenticAMD", 26, flags)) == "SkylakeX"
+    assert blas.best_core_type(blas.Processor("AuthenticAMD", 25, flags)) == "Haswell"
+    assert blas.best_core_type(blas.Processor("AuthenticAMD", 26, flags - {"avx512vl"})) is None
+    assert blas.best_core_type(blas.Processor("GenuineIntel", 6, flags)) is None
 
 
 STEPS = """
