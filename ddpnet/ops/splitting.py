@@ -66,7 +66,7 @@ class Unbind(Op):
 
     def backward(self, *gradients):
         xp = array_module(gradients[0])
-        whole = _undivided(gradients)
+        whole = None if isinstance(gradients[0], Tensor) else _undivided(gradients)
         return xp.stack(gradients, axis=self.dim) if whole is None else xp.moveaxis(whole, 0, self.dim)
 
 
