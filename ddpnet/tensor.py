@@ -113,7 +113,7 @@ class Tensor:
             if pending is not None:
                 pending.compute()
             return object.__getattribute__(self, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return object.__getattribute__(self, name)  # which raises again, and says why
 
     if TYPE_CHECKING:  # methods and operators come from `@method`
 
