@@ -96,6 +96,23 @@ def test_a_change_in_a_file_that_a_kernel_takes_from_compiles_it_again(tmp_path:
     assert run(tmp_path, PYTHONPATH=str(package.parent))[0] == ["compiled _sigmoid 1"]
 
 
+def test_a_file_depends_on_all_that_it_takes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_PACKAGE", tmp_path)
+    (tmp_path / "kernels").mkdir()
+    for name in ("one", "two", "three", "four"):
+        (tmp_path / "kernels" / f"{name}.py").write_text("x = y = 1\n")
+    kernel = tmp_path / "kernels" / "kernel.py"
+    kernel.write_text("from ddpnet.kernels import one, two\nfrom ddpnet.kernels.three import (\n    x,\n    y,\n)\n")
+    storage.sources.cache_clear()
+    before = storage.sources(kernel)
+    for name, counts in (("one", True), ("two", True), ("three", True), ("four", False)):
+        (tmp_path / "kernels" / f"{name}.py").write_text("x = y = 2\n")
+        storage.sources.cache_clear()
+        after = storage.sources(kernel)
+        assert (after != before) == counts, name
+        before = after
+
+
 def test_what_takes_long_is_told_once(tmp_path: Path) -> None:
     slow = STEP + LONG
     told = "".join(errors for _, errors in [ended(process) for process in [start(tmp_path, slow) for _ in range(2)]])

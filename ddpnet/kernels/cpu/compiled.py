@@ -92,9 +92,10 @@ class _Kept(NullCache):
     def _identity(self, sig: Any, codegen: Any) -> tuple[str, int]:
         """A name for all that the machine code depends on, and the place of its turn."""
         file, name = Path(self._function.__code__.co_filename), self._function.__qualname__
+        where = self._function.__module__  # the code looks for its globals there
         versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
         taken = _captured(self._function)
-        facts = repr((name, taken, sig, codegen.magic_tuple(), versions, storage.sources(file)))
+        facts = repr((where, name, taken, sig, codegen.magic_tuple(), versions, storage.sources(file)))
         digest = hashlib.sha256(facts.encode()).hexdigest()
         return f"{file.stem}.{name}-{digest[:32]}", 1 + int(digest[:12], 16)
 

@@ -18,7 +18,7 @@ VARIABLE = "NUMBA_CACHE_DIR"
 _DIGEST = hashlib.sha256().digest_size
 _ENDING = ".kernel"
 _PACKAGE = Path(__file__).parents[2]
-_IMPORT = re.compile(r"^from ddpnet\.(kernels[\w.]*) import (\w+)", re.MULTILINE)
+_IMPORT = re.compile(r"^from ddpnet\.(kernels[\w.]*) import (\([^)]*\)|[^(\n]+)", re.MULTILINE)
 
 
 @cache
@@ -107,9 +107,9 @@ def sources(path: Path) -> bytes:
     while waiting:
         text = waiting.pop().read_text()
         digest.update(text.encode())
-        for module, name in _IMPORT.findall(text):
+        for module, names in _IMPORT.findall(text):
             whole = _PACKAGE.joinpath(*module.split("."))
-            for file in (whole.with_suffix(".py"), whole / f"{name}.py"):
+            for file in (whole.with_suffix(".py"), *(whole / f"{name}.py" for name in re.findall(r"\w+", names))):
                 if file not in seen and file.is_file():
                     seen.add(file)
                     waiting.append(file)
