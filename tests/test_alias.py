@@ -211,7 +211,6 @@ def test_missing_methods_of_tensors():
     assert not hasattr(x, absent)
     assert not hasattr(ddpnet.Tensor, absent)
     assert getattr(x, absent, 5) == 5
-    assert "__getattr__" not in vars(ddpnet.Tensor)  # which would slow down the names that are there
     with pytest.raises(AttributeError, match=f"torch.Tensor.{absent} is not in ddpnet"):
         getattr(x, absent)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

@@ -82,7 +82,7 @@ def explain_package(package: str, name: str, later: Mapping[str, Mapping[str, st
 class _Missing:
     """Stands where a class misses a name: as absent as any, but the error says more.
 
-    The class has no `__getattr__`, which would slow down the names that it has.
+    So the class needs no `__getattr__` for them, which slows down the names that it has.
     """
 
     def __init__(self, place: str) -> None:
