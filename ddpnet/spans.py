@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-LANES = ("data", "forward", "backward", "exchange", "wait", "optimizer", "checkpoint", "evaluate")
+LANES = ("data", "forward", "backward", "exchange", "wait", "optimizer", "checkpoint", "evaluate", "report")
 """Those of a training loop, in the order in which they are shown; others may be used, too."""
 LIMIT = 500_000
 """Spans that a recording keeps, the newest ones: about 70 MB."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ddpnet import checkpoint, timeline
 from ddpnet.distributed import Communicator, Reducer, broadcast_state
+from ddpnet.distributed.trust.desync import Desync
 from ddpnet.distributed.trust.plan import Plan, agree
 from ddpnet.distributed.trust.watch import Watch
 from ddpnet.nn import functional as F
@@ -104,8 +105,9 @@ class _Run:
         epoch = _EpochMeter()
         while self.step < self.total:
             sums = self._step(heard)
-            epoch.add(sums)
-            self.report.step(self.step, sums["loss"] / sums["samples"])
+            with span("report"):
+                epoch.add(sums)
+                self.report.step(self.step, sums["loss"] / sums["samples"])
             if self.step % self.batches.per_epoch == 0:
                 self._end_epoch(epoch)
                 epoch = _EpochMeter()
@@ -121,7 +123,7 @@ class _Run:
     def _step(self, heard: list[Signals]) -> dict[str, float]:
         """One optimizer step: the data of this rank's shards to new weights, and the sums of the metrics."""
         sums = self._gradients(heard)
-        while (desync := self.watch.check(self.reducer.words)) is not None:
+        while (desync := self._desync()) is not None:
             self.reducer.undo()
             self.report.note(self.watch.heal(desync))
             sums = self._gradients(heard)
@@ -133,6 +135,11 @@ class _Run:
                 self.schedule.step()
         self.step += 1
         return sums
+
+    def _desync(self) -> Desync | None:
+        """What the ranks' fingerprints say, if they differ."""
+        with span("exchange"):
+            return self.watch.check(self.reducer.words)
 
     def _gradients(self, heard: list[Signals]) -> dict[str, float]:
         """Every parameter's mean gradient over the global batch of this step, and the sums of the metrics."""

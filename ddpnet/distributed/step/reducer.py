@@ -135,7 +135,8 @@ class Reducer:
                 "Reducer: a layer of this module needs all shards at once (SyncBatchNorm): call "
                 "reducer.run(samples, compute) in place of a loop over reducer.shards(samples)"
             )
-        self.begin(samples)
+        with span("exchange"):
+            self.begin(samples)
         for number in self._contents.buckets.shards:
             rows = slice(*share(samples, self.shard_count, number))
             with span("exchange"):
