@@ -96,6 +96,14 @@ def test_a_change_in_a_file_that_a_kernel_takes_from_compiles_it_again(tmp_path:
     assert run(tmp_path, PYTHONPATH=str(package.parent))[0] == ["compiled _sigmoid 1"]
 
 
+def test_a_file_that_others_may_write_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "folder", lambda: tmp_path)
+    assert storage.write("kernel", b"code")
+    assert storage.read("kernel") == b"code"
+    (tmp_path / "kernel.kernel").chmod(0o666)
+    assert storage.read("kernel") is None
+
+
 def test_a_file_depends_on_all_that_it_takes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "_PACKAGE", tmp_path)
     (tmp_path / "kernels").mkdir()

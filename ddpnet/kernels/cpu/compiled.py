@@ -64,7 +64,10 @@ class _Kernel(CPUDispatcher):
 
 
 class _Kept(NullCache):
-    """Numba's interface to the files in which the machine code of a kernel is kept."""
+    """Numba's interface to the files in which the machine code of a kernel is kept.
+
+    Numba hands it over as objects of its own, which only pickle takes: `storage.read` gives what this user wrote.
+    """
 
     def __init__(self, function: Any) -> None:
         self._function = function

@@ -52,12 +52,19 @@ def _is_ours(place: Path) -> bool:
 
 
 def read(name: str) -> bytes | None:
-    """What was kept under a name; None if nothing is there, or something that was cut short or changed."""
+    """What was kept under a name; None if nothing is there, or something cut short, changed or not this user's.
+
+    What comes back is executed: so a file that another user, but for root, wrote or may write is not looked at.
+    """
     place = folder()
     if place is None:
         return None
     try:
-        data = (place / f"{name}{_ENDING}").read_bytes()
+        with (place / f"{name}{_ENDING}").open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid not in (0, os.getuid()) or found.st_mode & 0o022:
+                return None
+            data = file.read()
     except OSError:
         return None
     digest, content = data[:_DIGEST], data[_DIGEST:]
@@ -73,6 +80,7 @@ def write(name: str, content: bytes) -> bool:
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         part.write_bytes(hashlib.sha256(content).digest() + content)
+        part.chmod(0o644)
         part.replace(place / f"{name}{_ENDING}")
     except OSError:
         with suppress(OSError):
