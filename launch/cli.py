@@ -63,6 +63,14 @@ def cli() -> None:
 @click.option("--clip-norm", type=float, help="Largest norm of all gradients together [default: none].")
 @click.option("--sync-batchnorm", is_flag=True, default=None, help="Batch norm over the global batch.")
 @click.option("--compress", help="Gradients: fp16, bf16 or powersgd [default: float32].")
+@click.option(
+    "--local-sgd",
+    type=int,
+    metavar="STEPS",
+    help="Let each shard step with weights of its own, averaged after so many steps and at the end of each epoch; "
+    "checkpoints and signals wait for that [default: gradients are averaged in every step].",
+)
+@click.option("--local-sgd-start", type=int, metavar="STEPS", help="Ordinary steps before it [default: 0].")
 @click.option("--schedule", help="Of the learning rate: constant or cosine [default: constant].")
 @click.option("--seed", type=int, help="Of weights, order and dropout [default: 0].")
 @click.option("--checkpoint-every", type=int, metavar="STEPS", help="[default: at the end of each epoch]")

@@ -57,6 +57,7 @@ class TrainingReport(training.Report):
             "ranks": f"{ranks} on {machine.cores()} cores; {shards}",
             "steps": f"{steps:,}" + (f", from step {start_step:,} on" if start_step else ""),
             "optimizer": _optimizer(settings),
+            **({} if settings.local_sgd is None else {"local sgd": _local_sgd(settings)}),
             "seed": str(settings.seed),
             "numerics": f"numpy {fingerprint['numpy']}, {fingerprint['blas']} {fingerprint['core type']}, "
             f"{fingerprint['dtype']} on {fingerprint['device']}",
@@ -123,7 +124,7 @@ class Lines:
 
     def begin(self, start: int, steps: int) -> None:
         """Steps `start` + 1 to `steps` will follow."""
-        self._steps = steps
+        self._steps, self._shown = steps, start
         self._stride = max(1, round((steps - start) / _LINES))
 
     def say(self, text: str) -> None:
@@ -132,10 +133,11 @@ class Lines:
 
     def wants(self, step: int) -> bool:
         """Whether the progress at this step should be shown."""
-        return step % self._stride == 0
+        return step // self._stride > self._shown // self._stride  # local SGD leaves out steps
 
     def progress(self, step: int, text: str) -> None:
         """Show how far the run is."""
+        self._shown = step
         self.say(f"step {step:,} of {self._steps:,}: {text}")
 
     def end(self) -> None:
@@ -199,6 +201,11 @@ def _optimizer(settings: Settings) -> str:
     momentum = f", momentum {settings.momentum:g}" if settings.optimizer in ("sgd", "rmsprop") else ""
     decay = f", weight decay {settings.weight_decay:g}" if settings.weight_decay else ""
     return f"{settings.optimizer}, lr {settings.rate:g} ({settings.schedule}){momentum}{decay}"
+
+
+def _local_sgd(settings: Settings) -> str:
+    start = f" from step {settings.local_sgd_start:,} on" if settings.local_sgd_start else ""
+    return f"{settings.parts} replicas{start}, averaged every {settings.local_sgd} steps and at the end of each epoch"
 
 
 def _mpi(comm: Communicator) -> str:

@@ -18,6 +18,7 @@ from ddpnet.optim.lr_scheduler import CosineAnnealingLR
 from ddpnet.spans import span
 from ddpnet.training.drift import check_drift, environment_fingerprint
 from ddpnet.training.evaluation import Evaluation, evaluate_model, hits
+from ddpnet.training.local import LocalSGD, next_average
 from ddpnet.training.preparation import (
     arrays,
     build_optimizer,
@@ -68,6 +69,10 @@ class _Run:
         # ZeRO cuts the optimizer's state over the ranks: there is nothing to compare.
         watched = None if settings.zero else self.optimizer
         self.watch = Watch(self.model, watched, comm, settings.on_desync, settings.fingerprint_every)
+        self.local: LocalSGD | None = None
+        if saved is not None and settings.is_local(self.step - 1):
+            self.local = LocalSGD(settings, self.model, self.optimizer, comm)
+            self.local.load(saved)
         self._tested: tuple[int, Evaluation] | None = None
 
     def _reducer(self, saved: checkpoint.Checkpoint | None) -> Reducer:
@@ -104,7 +109,8 @@ class _Run:
     def _go(self, heard: list[Signals]) -> Signals | None:
         epoch = _EpochMeter()
         while self.step < self.total:
-            sums = self._step(heard)
+            before = self.step
+            sums = self._local_steps(heard) if self.settings.is_local(before) else self._step(heard)
             with span("report"):
                 epoch.add(sums)
                 self.report.step(self.step, sums["loss"] / sums["samples"])
@@ -115,7 +121,7 @@ class _Run:
             if told is not None and self.step < self.total:
                 self.report.stopped(self.step, self._save())
                 return told
-            if self._checkpoint_is_due():
+            if self._checkpoint_is_due(before):
                 self._save()
         self._test()
         return None
@@ -134,6 +140,15 @@ class _Run:
             if self.schedule is not None:
                 self.schedule.step()
         self.step += 1
+        return sums
+
+    def _local_steps(self, heard: list[Signals]) -> dict[str, float]:
+        """Steps of each shard by itself, up to the next after which all have the same weights again."""
+        if self.local is None:
+            self.local = LocalSGD(self.settings, self.model, self.optimizer, self.comm)
+        steps = range(self.step, next_average(self.settings, self.step, self.batches.per_epoch))
+        sums = self.local.run(steps, self.batches, self.train_set, self.schedule, heard)
+        self.step = steps.stop
         return sums
 
     def _desync(self) -> Desync | None:
@@ -188,9 +203,10 @@ class _Run:
             self._tested = self.step, evaluate_model(self.model, self.test_set, self.comm)
         return self._tested[1]
 
-    def _checkpoint_is_due(self) -> bool:
+    def _checkpoint_is_due(self, before: int) -> bool:
+        """Whether a multiple of the steps between checkpoints, or the end, was reached since the step `before`."""
         every = self.settings.checkpoint_every or self.batches.per_epoch
-        return self.step % every == 0 or self.step == self.total
+        return self.step // every > before // every or self.step == self.total
 
     def _end(self, seconds: float) -> None:
         test = self._test()
@@ -208,6 +224,8 @@ class _Run:
             compression = self.reducer.state_dict()
             if compression:
                 optimizer["compression"] = compression
+            if self.local is not None:
+                optimizer["replicas"] = self.local.state()
             return self._write(out, optimizer) if self.comm.rank == 0 else out
 
     def _write(self, out: Path, optimizer: dict[str, Any]) -> Path:

@@ -9,6 +9,7 @@ from ddpnet import backend, checkpoint
 from ddpnet.checkpoint import Checkpoint
 from ddpnet.datasets import DATASETS
 from ddpnet.errors import InputError
+from ddpnet.training.local import check_end
 from ddpnet.training.preparation import load_model, prepare
 from ddpnet.training.settings import INCIDENTAL, Settings
 from ddpnet.utils.data import Batches
@@ -33,10 +34,12 @@ def preflight(settings: Settings, given: frozenset[str] = frozenset()) -> Settin
     if settings.batch > len(prepared.train):
         raise InputError(f"batch: expected at most the {len(prepared.train)} training images, got {settings.batch}")
     settings.for_ranks(1).check_last_batch(len(prepared.train))
+    per_epoch = Batches(len(prepared.train), settings.batch, 0, settings.drop_last).per_epoch
+    total = settings.total_steps(per_epoch)
+    check_end(settings, total, per_epoch)
     if saved is not None:
         load_model(prepared.model, saved)
-        per_epoch = Batches(len(prepared.train), settings.batch, 0, settings.drop_last).per_epoch
-        total, planned = settings.total_steps(per_epoch), Settings.from_dict(saved.settings).total_steps(per_epoch)
+        planned = Settings.from_dict(saved.settings).total_steps(per_epoch)
         if settings.schedule == "cosine" and total != planned:
             raise InputError(
                 f"{saved.path}: the run's cosine schedule ends at step {planned}, and cannot be made to end at {total}"

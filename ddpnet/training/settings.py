@@ -49,6 +49,8 @@ class Settings:
     clip_norm: float | None = None
     sync_batchnorm: bool = False
     compress: str | None = None
+    local_sgd: int | None = None
+    local_sgd_start: int = 0
     schedule: str = "constant"
     seed: int = 0
     checkpoint_every: int | None = None
@@ -71,7 +73,7 @@ class Settings:
         kinds |= {"on_desync": ON_DESYNC} | ({} if self.compress is None else {"compress": COMPRESSIONS})
         for name, names in kinds.items():
             check_name(name.replace("_", "-"), getattr(self, name), names)
-        for name in ("shards", "accumulate", "batch", "epochs", "steps", "checkpoint_every", "keep"):
+        for name in ("shards", "accumulate", "batch", "epochs", "steps", "local_sgd", "checkpoint_every", "keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')}: expected a whole number of 1 or more, got {value}")
@@ -85,7 +87,7 @@ class Settings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{name.replace('_', '-')}: expected a number of 0 or more, got {value}")
-        for name in ("seed", "fingerprint_every"):
+        for name in ("seed", "fingerprint_every", "local_sgd_start"):
             if getattr(self, name) < 0:
                 raise InputError(
                     f"{name.replace('_', '-')}: expected a whole number of 0 or more, got {getattr(self, name)}"
@@ -94,6 +96,28 @@ class Settings:
             raise InputError(
                 f"shards: expected at most one a sample of the global batch ({self.batch}), got {self._told_parts()}"
             )
+        self._check_local_sgd()
+
+    def _check_local_sgd(self) -> None:
+        """InputError for what has no meaning where each shard steps with weights of its own."""
+        if self.local_sgd is None:
+            if self.local_sgd_start:
+                raise InputError("local-sgd-start: give --local-sgd, too: the steps from one average to the next")
+            return
+        reasons = {
+            "zero": (self.zero, "each shard has an optimizer of its own, whose state is not cut"),
+            "compress": (self.compress is not None, "weights are exchanged, not gradients"),
+            "sync-batchnorm": (self.sync_batchnorm, "shards do not wait for each other in a step"),
+            "accumulate": (self.accumulate > 1, "each part of a shard would have weights of its own: choose --shards"),
+            "on-desync heal": (self.on_desync == "heal", "no other rank has the weights of a shard between averages"),
+        }
+        for name, (given, reason) in reasons.items():
+            if given:
+                raise InputError(f"{name}: not with --local-sgd: {reason}; leave one of the two options out")
+
+    def is_local(self, step: int) -> bool:
+        """Whether the shards have weights of their own in a step, counted from 0."""
+        return self.local_sgd is not None and step >= self.local_sgd_start
 
     def for_ranks(self, ranks: int) -> Settings:
         """These settings with the shards that `ranks` ranks take if none are given; InputError for too many ranks.

@@ -18,21 +18,21 @@ Owned = tuple[int, int, dict[str, Any]]
 """The number of a parameter, the first of its elements that this rank owns, and its state here: tensors of one
 dimension for those elements; 0-d tensors and plain values that belong to the whole parameter."""
 
-_WHAT = "gathering the state of ZeroRedundancyOptimizer"
 
-
-def gathered(comm: Communicator, owned: Iterable[Owned], shapes: list[tuple[int, ...]], to: int | None) -> Any:
+def gathered(
+    comm: Communicator, owned: Iterable[Owned], shapes: list[tuple[int, ...]], to: int | None, what: str
+) -> Any:
     """The state of all parameters by their number, on rank `to` or (None) on every rank; None on the others."""
     text, numbers = _described(owned)
     receivers = range(comm.size) if to is None else (to,)
     mine = comm.rank in receivers
-    sizes = comm.all_gather(np.array([text.size, numbers.size]))
+    sizes = comm.all_gather(np.array([text.size, numbers.size]), what)
     peers = [peer for peer in range(comm.size) if peer != comm.rank]
     inbox = {peer: (np.empty(sizes[peer][0], np.uint8), np.empty(sizes[peer][1], np.uint8)) for peer in peers if mine}
     comm.exchange(
         [(peer, array) for peer in peers if peer in receivers for array in (text, numbers) if array.size],
         [(peer, array) for peer in inbox for array in inbox[peer] if array.size],
-        what=_WHAT,
+        what=what,
     )
     if not mine:
         return None

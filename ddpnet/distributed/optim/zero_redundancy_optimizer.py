@@ -219,7 +219,7 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         if to is not None and not 0 <= to < self.world_size:
             raise ValueError(f"consolidate_state_dict: expected a rank from 0 to {self.world_size - 1}, got {to}")
         shapes = [p.array.shape for p in self._all()]
-        return gathered(self._comm, self._owned(), shapes, to)
+        return gathered(self._comm, self._owned(), shapes, to, "gathering the state of ZeroRedundancyOptimizer")
 
     def _owned(self) -> Iterator[Owned]:
         """The state that this rank has."""
