@@ -29,7 +29,13 @@ KINDS = {
     "lenet sgd, fp16 gradients": ("--model", "lenet", "--compress", "fp16"),
     "lenet rmsprop, bf16 gradients": ("--model", "lenet", "--optimizer", "rmsprop", "--compress", "bf16"),
     "mlp sgd, powersgd gradients": ("--model", "mlp", "--compress", "powersgd"),
+    "cnn adam, local SGD": (
+        *("--model", "cnn", "--optimizer", "adam"),
+        *("--local-sgd", "3", "--local-sgd-start", "6"),
+    ),
 }
+WHOLE = ("cnn adam, local SGD",)
+"""Kinds whose optimizers are not cut over the ranks, nor their shards further: each shard has weights of its own."""
 RANKS = (1, 2, 3, 4, 5, 7, 8)
 TRANSPORTS = {
     "shared memory": {},
@@ -81,11 +87,10 @@ def cells(mpis: tuple[str, ...]) -> Iterator[Cell]:
     zeros, accumulations = itertools.cycle((False, True, True, False, True)), itertools.cycle((1, 2, 1, 1, 4))
     for kind, mpi in itertools.product(KINDS, mpis):
         for ranks in RANKS if mpi == mpis[0] else (2, 3, 4):
-            axes = next(overlaps), next(buckets), next(transports), next(zeros), next(accumulations)
-            yield Cell(kind, mpi, ranks, *axes)
-            if mpi == mpis[0] and ranks in (2, 3, 4):  # once more, in another way
-                axes = next(overlaps), next(buckets), next(transports), next(zeros), next(accumulations)
-                yield Cell(kind, mpi, ranks, *axes)
+            for _ in range(2 if mpi == mpis[0] and ranks in (2, 3, 4) else 1):  # once more, in another way
+                axes = next(overlaps), next(buckets), next(transports)
+                cut = (False, 1) if kind in WHOLE else (next(zeros), next(accumulations))
+                yield Cell(kind, mpi, ranks, *axes, *cut)
 
 
 def answer(cell: Cell, python: str, steps: int, data: Path) -> str:

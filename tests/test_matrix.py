@@ -31,6 +31,9 @@ CELLS = [
     ("lenet rmsprop, bf16 gradients", 4, "on", None, "messages", True, 2),
     ("mlp sgd, powersgd gradients", 1, "off", None, "shared memory", False, 1),
     ("mlp sgd, powersgd gradients", 3, "on", 0.1, "tcp", False, 2),
+    ("cnn adam, local SGD", 1, "off", None, "shared memory", False, 1),
+    ("cnn adam, local SGD", 3, "on", 0.01, "messages", False, 1),
+    ("cnn adam, local SGD", 5, "auto", None, "tcp", False, 1),
 ]
 
 
