@@ -29,10 +29,7 @@ KINDS = {
     "lenet sgd, fp16 gradients": ("--model", "lenet", "--compress", "fp16"),
     "lenet rmsprop, bf16 gradients": ("--model", "lenet", "--optimizer", "rmsprop", "--compress", "bf16"),
     "mlp sgd, powersgd gradients": ("--model", "mlp", "--compress", "powersgd"),
-    "cnn adam, local SGD": (
-        *("--model", "cnn", "--optimizer", "adam"),
-        *("--local-sgd", "3", "--local-sgd-start", "6"),
-    ),
+    "cnn adam, local SGD": ("--model", "cnn", "--optimizer", "adam", "--local-sgd", "3", "--local-sgd-start", "6"),
 }
 WHOLE = ("cnn adam, local SGD",)
 """Kinds whose optimizers are not cut over the ranks, nor their shards further: each shard has weights of its own."""
