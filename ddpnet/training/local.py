@@ -88,7 +88,8 @@ class LocalSGD:
         self._compare(steps.start)
         sums = {shard: np.zeros(len(_METRICS) + len(SIGNALS)) for shard in self._shards}
         for step in steps:
-            batch = batches[step]
+            with span("data"):
+                batch = batches[step]
             for shard, replica in zip(self._shards, self._replicas, strict=True):
                 rows = batch[slice(*share(len(batch), self._settings.parts, shard))]
                 with random.default_generator().at(step=step, shard=shard):
@@ -107,7 +108,7 @@ class LocalSGD:
             words = self._comm.all_gather(word, f"step {step}: fingerprints")
             self._watch.check(np.concatenate(words))
 
-    def _step(self, replica: Replica, rows: np.ndarray, images: Split) -> tuple[float, float, float]:
+    def _step(self, replica: Replica, rows: np.ndarray, images: Split) -> np.ndarray:
         """One step of one replica by the gradient of its own shard; the metrics."""
         with span("data"):
             replica.model.train()
@@ -117,7 +118,8 @@ class LocalSGD:
             loss = F.cross_entropy(output, labels)
         with span("backward"):
             loss.backward()
-            metrics = float(len(labels)), loss.item() * len(labels), float(hits(output, labels).sum())
+            metrics = np.array([len(labels), loss.item() * len(labels), hits(output, labels).sum()], np.float64)
+            del x, output, loss  # the graph is freed here, not later
         with span("optimizer"):
             if self._settings.clip_norm is not None:
                 clip_grad_norm_(replica.model.parameters(), self._settings.clip_norm)
