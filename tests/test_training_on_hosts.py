@@ -44,6 +44,19 @@ def test_the_weights_of_one_process(tmp_path: Path, alone: str, count: int, per_
     assert sent > 20 * 4 * 61_706 * (count - 1) / count, "the gradients of LeNet did not go over the wire"
 
 
+def test_local_sgd_sends_weights_now_and_then(tmp_path: Path) -> None:
+    """Twice in 24 steps; the bits are those of one process."""
+    options = ["--steps", "24", "--local-sgd", "12"]
+    expected = weights(run([*TRAIN, *options], cwd=tmp_path).out)
+    with Hosts(2) as hosts:
+        before = hosts.bytes_sent(2)
+        done = run(hosts.command([*TRAIN, *options]), cwd=tmp_path, env=hosts.environment())
+        sent = hosts.bytes_sent(2) - before
+    assert done.code == 0, done.err
+    assert weights(done.out) == expected
+    assert 2 < sent / (4 * 61_706) < 6, "gradients would be 24 times the weights of LeNet"
+
+
 def test_a_link_that_goes_down(tmp_path: Path) -> None:
     """Ranks whose messages come through say whom they miss within the deadline; rank 0 tells how to go on."""
     options = ["--steps", "100000", "--checkpoint-every", "10", "--out", "run", "--timeout", "2"]
