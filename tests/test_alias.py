@@ -244,7 +244,7 @@ def test_switches_can_be_set():
     assert not ddpnet.backends.mkldnn.is_available()
 
 
-def test_compile_changes_nothing():
+def test_compile_takes_pytorchs_options():
     model = nn.Linear(2, 2)
     assert ddpnet.compile(model) is model
     assert ddpnet.compile(model, mode="max-autotune", fullgraph=True) is model

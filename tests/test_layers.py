@@ -13,7 +13,7 @@ LAUNCH = PACKAGE.parent / "launch"
 # From the bottom up; a module belongs to the longest name that fits it.
 LAYERS = (
     ("ddpnet.allocator", "ddpnet.blas", "ddpnet.errors", "ddpnet.alias", "ddpnet.spans", "ddpnet.version"),
-    ("ddpnet.compiler", "ddpnet.determinism", "ddpnet.mps", "ddpnet.threads", "ddpnet.xpu"),
+    ("ddpnet.determinism", "ddpnet.mps", "ddpnet.threads", "ddpnet.xpu"),
     ("ddpnet.backend", "ddpnet.numpy_warnings"),
     ("ddpnet.random", "ddpnet.dtypes", "ddpnet.layouts", "ddpnet.kernels", "ddpnet.cpu", "ddpnet.cuda"),
     ("ddpnet.tensor", "ddpnet.memory"),
@@ -27,7 +27,7 @@ LAYERS = (
         "ddpnet.distributions",
         "ddpnet.backends",
     ),
-    ("ddpnet.optim",),
+    ("ddpnet.optim", "ddpnet.compiler"),
     ("ddpnet.distributed",),
     ("ddpnet.amp", "ddpnet.cpu.amp", "ddpnet.cuda.amp", "ddpnet.futures", "ddpnet.timeline"),
     ("ddpnet.nn.parallel", "ddpnet.nn.sync_batchnorm", "ddpnet.utils", "ddpnet.checkpoint", "ddpnet.serialization"),

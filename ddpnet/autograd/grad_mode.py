@@ -15,6 +15,8 @@ class _Mode(threading.local):
     enabled = True
     observer: Callable[[Any], None] | None = None
     """Called with each node that is recorded: anomaly mode and checkpoints look on."""
+    tape: Any = None
+    """What notes each operation that is computed, recorded or not: `compiler/recording.py`."""
     check_nan = True
     """Whether anomaly mode looks for gradients that are not numbers."""
 

@@ -149,7 +149,7 @@ class _Walk:
         for edge, gradient in zip(edges, gradients, strict=True):
             if gradient is None or edge[0] is None:
                 continue
-            own = fresh and gradient.base is None and _is_new(gradient, given)
+            own = fresh and gradient.base is None and is_new(gradient, given)
             if type(edge[0]) is AccumulateGrad and self._is_last(edge):
                 edge[0].accumulate(gradient, own)
             else:
@@ -188,7 +188,7 @@ class _Walk:
         return any(source in self.on_the_way for source, _ in node.edges)  # type: ignore[operator]
 
 
-def _is_new(gradient: Gradient, given: list[Gradient | None]) -> bool:
+def is_new(gradient: Gradient, given: list[Gradient | None]) -> bool:
     """Whether a gradient is none of those that were given."""
     for one in given:  # noqa: SIM110 - a generator would take three times as long
         if one is gradient:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ddpnet.nn.changes import changes
 from ddpnet.nn.module import Module
 from ddpnet.tensor import Tensor
 
@@ -46,6 +47,7 @@ class _Listed(Module):
     def _renew(self, modules: list[Any]) -> None:
         self._modules.clear()
         self._modules.update({str(number): module for number, module in enumerate(modules)})
+        changes.count += 1
 
     def append(self, module: Module) -> Any:
         """Add a module at the end."""
@@ -193,6 +195,7 @@ class ModuleDict(Module):
 
     def __delitem__(self, key: str) -> None:
         del self._modules[key]
+        changes.count += 1
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -206,9 +209,11 @@ class ModuleDict(Module):
     def clear(self) -> None:
         """Remove all."""
         self._modules.clear()
+        changes.count += 1
 
     def pop(self, key: str) -> Any:
         """Take out the module of a name, and return it."""
+        changes.count += 1
         return self._modules.pop(key)
 
     def keys(self) -> Iterable[str]:

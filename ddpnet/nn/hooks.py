@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ddpnet.autograd.backward import RemovableHandle
+from ddpnet.nn.changes import changes
 from ddpnet.ops.passage import Passage
 from ddpnet.tensor import Hooks, Tensor
 
@@ -162,6 +163,7 @@ def _as_inputs(changed: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _register(hooks: Hooks, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
     handle = RemovableHandle(hooks, hook)
+    changes.count += 1
     if prepend:
         others = {number: other for number, other in hooks.items() if number != handle.id}
         first = hooks[handle.id]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from ddpnet import dtypes
 from ddpnet.dtypes import DType
+from ddpnet.nn.changes import changes
 from ddpnet.nn.hooks import Hooked
 from ddpnet.nn.parameter import Buffer, Parameter
 from ddpnet.nn.state import IncompatibleKeys, Stateful
@@ -52,6 +53,8 @@ class Module(Tree, Hooked, Stateful):
                 raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
             super().__setattr__(name, value)
             return
+        if name not in self.__dict__ or self.__dict__[name] is not value:
+            changes.count += 1
         if isinstance(value, Parameter):
             self._forget(name, self._parameters)
             self.register_parameter(name, value)
@@ -94,12 +97,17 @@ class Module(Tree, Hooked, Stateful):
     def __delattr__(self, name: str) -> None:
         if any(name in place for place in (self._parameters, self._buffers, self._modules)):
             self._forget(name)
+            changes.count += 1
         else:
             super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
         names = {*super().__dir__(), *self._parameters, *self._buffers, *self._modules}
         return sorted(name for name in names if not name[0].isdigit())
+
+    def compiled_part(self) -> Module:
+        """The module whose `forward` is recorded where this one is compiled."""
+        return self
 
     def _forget(self, name: str, kept: dict[str, Any] | None = None) -> None:
         """Take an attribute out of wherever it is, unless it is in `kept`, where it will keep its place."""
@@ -123,6 +131,7 @@ class Module(Tree, Hooked, Stateful):
                 f"express '{name}' as a function of another Tensor, compute the value in the forward() method."
             )
         self._parameters[name] = param
+        changes.count += 1
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is not trained but belongs to the module's state, unless it is not `persistent`."""
@@ -132,6 +141,7 @@ class Module(Tree, Hooked, Stateful):
                 f"cannot assign '{type(tensor).__name__}' object to buffer '{name}' (torch Tensor or None required)"
             )
         self._buffers[name] = tensor
+        changes.count += 1
         transient = self._non_persistent_buffers_set
         if persistent and name in transient:
             transient.remove(name)
@@ -144,6 +154,7 @@ class Module(Tree, Hooked, Stateful):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
         self._check_name(name, "module", self._modules)
         self._modules[name] = module
+        changes.count += 1
 
     def register_module(self, name: str, module: Module | None) -> None:
         """As `add_module`."""

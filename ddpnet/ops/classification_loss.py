@@ -64,6 +64,7 @@ class _ClassLoss(Op):
 
     def count(self, x, target, weight, ignore_index, reduction):
         xp = array_module(x)
+        _check_range(target, x.shape[1], ignore_index)
         counted = target != ignore_index
         self.classes = target if counted.all() else xp.where(counted, target, 0)
         self.factor = counted.astype(x.dtype) if weight is None else weight.astype(x.dtype)[self.classes] * counted
@@ -203,6 +204,10 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None, ignore_
             f"weight tensor should be defined either for all {count} classes or no classes but got weight tensor "
             f"of shape: {list(weight.array.shape)}"
         )
+
+
+def _check_range(t: Any, count: int, ignore_index: int) -> None:
+    """IndexError for a target that is no class; in the operation, so that it is looked at again in a replay."""
     if t.size and (t.min() < 0 or t.max() >= count):
         bad = ((t < 0) | (t >= count)) & (t != ignore_index)
         if bad.any():

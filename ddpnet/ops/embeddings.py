@@ -21,6 +21,7 @@ class Embedding(Op):
     """w[index]; the row `padding` gets no gradient; with `by_frequency` it is divided by how often a row was chosen."""
 
     def forward(self, w, index, padding, by_frequency):
+        _check_range(index, len(w))
         self.index, self.rows, self.padding = index, len(w), padding
         self.share = None
         if by_frequency:
@@ -70,10 +71,13 @@ def _checked_index(input: Tensor, weight: Tensor, name: str) -> Any:
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
             f"{input.dtype.scalar_name} instead (while checking arguments for {name})"
         )
-    index = input.array
-    if index.size and (index.min() < 0 or index.max() >= weight.array.shape[0]):
+    return input.array
+
+
+def _check_range(index: Any, rows: int) -> None:
+    """IndexError for a row that is not there; in the operation, so that it is looked at again in a replay."""
+    if index.size and (index.min() < 0 or index.max() >= rows):
         raise IndexError("index out of range in self")
-    return index
 
 
 def _renormalize(weight: Tensor, index: Any, max_norm: float, norm_type: float) -> None:
@@ -117,8 +121,9 @@ def embedding(
     padding = _padding_row(padding_idx, weight.array.shape[0])
     index = _checked_index(input, weight, "embedding")
     if max_norm is not None:
+        _check_range(index, weight.array.shape[0])
         _renormalize(weight, index, max_norm, norm_type)
-    return Embedding.apply(weight, index, padding=padding, by_frequency=scale_grad_by_freq)
+    return Embedding.apply(weight, input, padding=padding, by_frequency=scale_grad_by_freq)
 
 
 def embedding_bag(
@@ -150,6 +155,7 @@ def embedding_bag(
         weight, input = input, weight
     _check_bag(input, weight, offsets, scale_grad_by_freq, mode, per_sample_weights)
     index = _checked_index(input, weight, "embedding_bag")
+    _check_range(index, weight.array.shape[0])
     xp = array_module(index)
     bags, count = _bags(xp, index, offsets, include_last_offset)
     index = index.reshape(-1)

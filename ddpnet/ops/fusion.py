@@ -9,11 +9,12 @@ once. It does so only where nobody can see the gradient in between, and what com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ddpnet.autograd.graph import is_only_edge
 from ddpnet.backend import Array
 from ddpnet.kernels import kernels_for
+from ddpnet.kernels.geometry import halves
 from ddpnet.ops.activation import Relu
 from ddpnet.ops.op import Op
 from ddpnet.ops.pooling import MaxPool2d
@@ -41,8 +42,21 @@ class MaxPoolOfRelu:
     def propagate(self, pool: Op, gradients: list[Array | None]) -> Sequence[Array | None]:
         """From the gradient of the maxima to that of ReLU's input."""
         self.older(pool).check_saved()
-        g = kernels_for(gradients[0]).relu_backward(gradients[0], self.maxima)
-        return pool.propagate([g, None])
+        return self.gradients(pool, self.maxima, gradients)
+
+    @staticmethod
+    def gradients(pool: Op, maxima: Array, gradients: list[Array | None]) -> Sequence[Array | None]:
+        """As `propagate`, from the maxima."""
+        return pool.propagate([kernels_for(gradients[0]).relu_backward(gradients[0], maxima), None])
+
+    options: ClassVar[dict[str, Any]] = {"of_relu": True}
+    """With which the pooling computes the ReLU, too."""
+
+    @staticmethod
+    def is_one_pass(options: dict[str, Any]) -> bool:
+        """Whether it can, with its other options."""
+        names = "kernel", "stride", "padding", "dilation", "ceil_mode"
+        return options["dims"] == 2 and halves(*(options[name] for name in names))
 
 
 JOINTS: dict[tuple[type[Op], type[Op]], Any] = {(MaxPool2d, Relu): MaxPoolOfRelu}

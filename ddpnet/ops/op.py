@@ -42,6 +42,13 @@ _Kept = tuple[Array, int, Version | None, int]
 version, and what that has to be at backward. A private copy has no version: it cannot change."""
 
 
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
+    "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
+    "retain_graph=True if you need to backward through the graph a second time."
+)
+
+
 class Op(Node):
     """An operation; an instance is one use of it, and its node in the graph."""
 
@@ -108,6 +115,8 @@ class Op(Node):
             ViewOf.connect(inputs[0], outputs, cls, options, kind)
         if True in needs:
             node._record(inputs, outputs, made)
+        if mode.tape is not None:
+            mode.tape.note(node, inputs, options, result, outputs)
         return outputs if made is result else outputs[0]
 
     @classmethod
@@ -222,12 +231,7 @@ class Op(Node):
         if self.saved is None and self.restore is not None:
             self.restore()
         if self.saved is None:
-            raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved tensors after they "
-                "have already been freed). Saved intermediate values of the graph are freed when you call .backward() "
-                "or autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second "
-                f"time. (node: {self.name()})"
-            )
+            raise RuntimeError(f"{FREED} (node: {self.name()})")
         for array, place, version, value in self._kept:
             if version is not None and version.value != value:
                 which = "an input" if place < len(self.edges) else "the output"

@@ -27,7 +27,9 @@ def can_wait(x: Tensor) -> bool:
     array = x.array
     if type(array) is not np.ndarray or array.ndim != 4 or array.size < _SMALLEST or array.dtype.char != "f":
         return False
-    if array.base is not None or not array.flags.c_contiguous or x._view is not None or mode.observer is not None:
+    if array.base is not None or not array.flags.c_contiguous or x._view is not None:
+        return False
+    if mode.observer is not None or mode.tape is not None:
         return False
     del array
     return (x.grad_fn is not None or not x._requires_grad) and _references(x) == _ONE_REFERENCE

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ddpnet import random
-from ddpnet.autograd.grad_mode import is_grad_enabled
+from ddpnet.autograd.grad_mode import is_grad_enabled, mode
 from ddpnet.autograd.walk import queue_callback
 from ddpnet.backend import Device
 from ddpnet.distributed.algorithms.join import Join, Joinable, JoinHook
@@ -123,8 +123,14 @@ class DistributedDataParallel(Module, Joinable):
 
     # Forward and backward
 
+    def compiled_part(self) -> Module:
+        """What is wrapped: what this module does around it is part of no recording."""
+        return self.module.compiled_part()
+
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """The module's output."""
+        if mode.tape is not None:
+            mode.tape.reason = "it calls a DistributedDataParallel"
         if self._reducer is None:
             return self.module(*inputs, **options)
         samples = batch_size((*inputs, *options.values()))

@@ -1,0 +1,122 @@
+"""Compiled: a function or module whose operations are recorded for each kind of arguments, and then replayed."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from ddpnet.autograd.autocast_mode import state as autocast
+from ddpnet.autograd.grad_mode import mode
+from ddpnet.compiler.program import Program
+from ddpnet.compiler.recording import Recording, is_plain
+from ddpnet.compiler.witness import Witness
+from ddpnet.nn.changes import changes
+from ddpnet.tensor import Tensor
+
+_MOST = 16
+"""Kinds of arguments for which programs are kept; what comes after them is computed as it is written."""
+
+Key = tuple[Any, ...]
+
+
+class Compiled:
+    """Calls `function` as it is written until its operations are known: the first time for a kind of arguments (shapes,
+    dtypes, other values), then twice more, watched. If both times the same was done, with the same parameters, and
+    nothing beside it, the operations are replayed from then on. `reasons` says by kind why that cannot be; with
+    `fullgraph` it is a RuntimeError.
+
+    When an attribute or a hook of any module has been changed, everything is recorded anew.
+    """
+
+    def __init__(self, function: Callable[..., Any], owner: Any = None, fullgraph: bool = False) -> None:
+        self.function, self.owner, self.fullgraph = function, owner, fullgraph
+        self._known: dict[Key, Any] = {}
+        self._changes = changes.count
+        self.reasons: dict[Key, str] = {}
+        functools.update_wrapper(self, function, updated=())
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        return Compiled(self.function, copy.deepcopy(self.owner, memo), self.fullgraph)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if mode.tape is not None or mode.observer is not None or autocast.active:
+            return self._plainly(args, options)
+        if changes.count != self._changes:
+            self._changes = changes.count
+            self._known.clear()
+        tensors: list[Tensor] = []
+        key = _kind(args, options, tensors)
+        known = self._known.get(key) if key is not None else None
+        if type(known) is Program:
+            if known.fits():
+                return known.run(tensors)
+            del self._known[key]  # type: ignore[arg-type]
+            known = None
+        if key is None or (known is None and len(self._known) >= _MOST):
+            return self._plainly(args, options)
+        if known is None:
+            self._known[key] = ()
+        try:
+            if known is None or isinstance(known, str):  # the first time kernels may have to be compiled
+                return self._plainly(args, options)
+            return self._watched(key, tensors, known, args, options)
+        finally:
+            self._changes = changes.count  # what the function itself changes does not count
+
+    def _plainly(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        return self.function(*args, **options) if self.owner is None else self.function(self.owner, *args, **options)
+
+    def _watched(self, key: Key, tensors: list[Tensor], before: Any, args: Any, options: Any) -> Any:
+        """Call the function, note its operations, and make a program of them the second time."""
+        if not Witness.can_watch():
+            return self._plainly(args, options)
+        recording = Recording(tensors)
+        with Witness() as witness:
+            mode.tape = recording
+            try:
+                returned = self._plainly(args, options)
+            finally:
+                mode.tape = None
+        recording.finish()
+        results = recording.results(returned)
+        reason = witness.reason or recording.reason
+        if reason is None and before and recording.differs_from(before):
+            reason = "it does not do the same each time"
+        if reason is not None:
+            self._known[key] = self.reasons[key] = reason
+            if self.fullgraph:
+                raise RuntimeError(f"torch.compile(fullgraph=True): {_name(self)} cannot be recorded: {reason}")
+        elif before:
+            self._known[key] = Program(recording, results, type(returned) is tuple)
+        else:
+            self._known[key] = recording
+        return returned
+
+
+def _name(compiled: Compiled) -> str:
+    named = compiled.function if compiled.owner is None else type(compiled.owner)
+    return str(getattr(named, "__qualname__", named))
+
+
+def _kind(args: tuple[Any, ...], options: dict[str, Any], tensors: list[Tensor]) -> Key | None:
+    """What a program depends on, with the tensors among the arguments; None for arguments that it cannot take."""
+    key: list[Any] = [mode.enabled, len(args)]
+    for value in (*args, *options.values()) if options else args:
+        if isinstance(value, Tensor):
+            array = value.array
+            tensors.append(value)
+            key.append((array.shape, array.dtype, array.flags.c_contiguous, value._requires_grad, type(array)))
+        elif is_plain(value):
+            key.append((type(value), value))
+        else:
+            return None
+    if len(tensors) > 1 and len({id(tensor) for tensor in tensors}) < len(tensors):
+        return None
+    if options:
+        key.append(tuple(options))
+    return tuple(key)
