@@ -16,9 +16,11 @@ from ddpnet.distributed.collectives.availability import (
     is_xccl_available,
 )
 from ddpnet.distributed.collectives.barriers import monitored_barrier
+from ddpnet.distributed.collectives.coalesced import all_gather_coalesced, all_reduce_coalesced
 from ddpnet.distributed.collectives.combining import (
     all_gather,
     all_gather_into_tensor,
+    all_gather_single,
     all_reduce,
     barrier,
     broadcast,
@@ -56,9 +58,11 @@ from ddpnet.distributed.collectives.scattering import (
     all_to_all,
     all_to_all_single,
     reduce_scatter,
+    reduce_scatter_single,
     reduce_scatter_tensor,
     scatter,
 )
+from ddpnet.distributed.collectives.subgroups import new_subgroups, new_subgroups_by_enumeration
 from ddpnet.distributed.collectives.work import Future, Work
 from ddpnet.distributed.errors import (
     ArgumentError,
@@ -90,9 +94,12 @@ __all__ = [
     "Reducer",
     "Work",
     "all_gather",
+    "all_gather_coalesced",
     "all_gather_into_tensor",
     "all_gather_object",
+    "all_gather_single",
     "all_reduce",
+    "all_reduce_coalesced",
     "all_to_all",
     "all_to_all_single",
     "barrier",
@@ -127,11 +134,14 @@ __all__ = [
     "isend",
     "monitored_barrier",
     "new_group",
+    "new_subgroups",
+    "new_subgroups_by_enumeration",
     "nn",
     "recv",
     "recv_object_list",
     "reduce",
     "reduce_scatter",
+    "reduce_scatter_single",
     "reduce_scatter_tensor",
     "scatter",
     "scatter_object_list",

@@ -147,6 +147,10 @@ def all_gather_into_tensor(
     return mine.call("all_gather_into_tensor", check, act, async_op)
 
 
+all_gather_single = all_gather_into_tensor
+"""PyTorch 2.13's name."""
+
+
 def gather(
     tensor: Tensor,
     gather_list: list[Tensor] | None = None,

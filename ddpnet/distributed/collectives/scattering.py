@@ -113,6 +113,10 @@ def reduce_scatter_tensor(
     return mine.call("reduce_scatter_tensor", check, act, async_op)
 
 
+reduce_scatter_single = reduce_scatter_tensor
+"""PyTorch 2.13's name."""
+
+
 def _combine_mine(group: ProcessGroup, output: Tensor, parts: list[np.ndarray], op: ReduceOp, what: str) -> None:
     """Send each rank its part, and combine what came for this one in the order of the tree."""
     comm, own = group.comm, parts[group.rank()]
