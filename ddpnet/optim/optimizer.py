@@ -18,7 +18,7 @@ from ddpnet.optim.hooks import (
     register_optimizer_step_pre_hook,
 )
 from ddpnet.optim.options import LATER_OPTIONS, refuse, required
-from ddpnet.optim.state import loaded_value
+from ddpnet.optim.state import check_groups, loaded_value
 from ddpnet.tensor import Tensor
 
 __all__ = ["Optimizer", "ParamsT", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required"]
@@ -165,12 +165,7 @@ class Optimizer(Hooked):
         for before in self._load_state_dict_pre_hooks.values():
             state_dict = before(self, state_dict) or state_dict
         groups = state_dict["param_groups"]
-        if len(groups) != len(self.param_groups):
-            raise ValueError("loaded state dict has a different number of parameter groups")
-        if [len(group["params"]) for group in groups] != [len(group["params"]) for group in self.param_groups]:
-            raise ValueError(
-                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
-            )
+        check_groups(groups, self.param_groups)
         for group in groups:
             refuse(group)
         owners = {number: group for group in groups for number in group["params"]}

@@ -15,6 +15,16 @@ SHAPED = (
 """Entries that have the shape of the parameter."""
 
 
+def check_groups(saved: list[dict[str, Any]], groups: list[dict[str, Any]]) -> None:
+    """ValueError unless there are as many saved groups as an optimizer has, of as many parameters each."""
+    if len(saved) != len(groups):
+        raise ValueError("loaded state dict has a different number of parameter groups")
+    if [len(group["params"]) for group in saved] != [len(group["params"]) for group in groups]:
+        raise ValueError(
+            "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+        )
+
+
 def loaded_value(value: Any, p: Tensor, key: str | None, group: dict[str, Any]) -> Any:
     """A copy of an entry of the state of parameter `p`: tensors get its device and dtype, but for the counter `step`.
 

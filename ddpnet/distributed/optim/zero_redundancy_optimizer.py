@@ -15,6 +15,7 @@ from ddpnet.distributed.collectives.membership import communicator_of
 from ddpnet.distributed.optim.gathering import Owned, gathered, piece_of_state
 from ddpnet.distributed.optim.partition import Partition, Piece, exchange_parts
 from ddpnet.optim.optimizer import Optimizer, Parameters
+from ddpnet.optim.state import check_groups
 from ddpnet.tensor import Tensor
 
 ELEMENTWISE = (
@@ -196,7 +197,7 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         for before in self._load_state_dict_pre_hooks.values():
             state_dict = before(self, state_dict) or state_dict
         groups = state_dict["param_groups"]
-        _check_groups(groups, self.param_groups)
+        check_groups(groups, self.param_groups)
         saved = list(chain.from_iterable(group["params"] for group in groups))
         parameters = dict(zip(saved, self._all(), strict=True))
         numbers = {id(local): number for number, local in enumerate(_listed(self.optim))}
@@ -267,15 +268,6 @@ def _check_class(optimizer_class: Any) -> None:
         raise NotImplementedError(
             f"ZeroRedundancyOptimizer: {optimizer_class.__name__} cannot be cut over ranks: a step at one element may "
             f"depend on others. Expected one of {names}, or a class that says `elementwise = True`"
-        )
-
-
-def _check_groups(saved: list[dict[str, Any]], groups: list[dict[str, Any]]) -> None:
-    if len(saved) != len(groups):
-        raise ValueError("loaded state dict has a different number of parameter groups")
-    if [len(group["params"]) for group in saved] != [len(group["params"]) for group in groups]:
-        raise ValueError(
-            "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
         )
 
 
