@@ -10,6 +10,7 @@ from ranks import DDPNET, run
 import ddpnet
 from ddpnet import distributions, nn
 
+pytestmark = pytest.mark.one_process
 ALIAS = (sys.executable, "-m", "ddpnet.as_torch")
 
 
@@ -95,6 +96,7 @@ print(x.item(), torch.__name__)
 """
 
 
+@pytest.mark.ranks
 def test_on_ranks(script):
     result = run((*DDPNET, "run", "-n", "2", "--as-torch", script(RANKS)))
     assert (result.code, sorted(result.out.split())) == (0, ["1.0", "1.0", "ddpnet", "ddpnet"])

@@ -25,6 +25,7 @@ def compare(*options: str | Path, **env: str) -> ranks.Result:
     return ranks.run([sys.executable, FOLDER / "compare.py", *options], timeout=120, env=env)
 
 
+@pytest.mark.one_process
 def test_the_operations_of_a_step() -> None:
     """By hand: an output, a weight's gradient, and but for the first layer an input's; 2 operations each."""
     conv1, conv2 = 28 * 28 * 25 * 6, 10 * 10 * 150 * 16
@@ -43,6 +44,7 @@ def test_the_operations_of_a_step() -> None:
     assert json.loads(python(code)) == [n * work for work in (lenet, mlp, gpt, lstm) for n in (1, 2)]
 
 
+@pytest.mark.one_process
 def test_a_convolution_is_counted_as_pytorch_counts_it() -> None:
     torch = pytest.importorskip("torch")
     assert torch is not None
@@ -108,6 +110,7 @@ print(json.dumps([row.to_json() for row in rows]))
     assert 20 < memory["ours"] < 2000
 
 
+@pytest.mark.one_process
 def test_the_peak_is_that_of_the_new_process_alone() -> None:
     """Though the one that starts it has more."""
     code = "filled = b'x' * 2**30; from processes import fresh; print(fresh('ddpnet', 'tiny', 4, 1)['peak_bytes'])"
@@ -177,6 +180,7 @@ def test_misuse(options: tuple[str, ...], message: str) -> None:
     assert message in done.err
 
 
+@pytest.mark.one_process
 def test_the_epochs_of_the_command_are_read(tmp_path: Path) -> None:
     """The line of `ddpnet train` that the benchmark reads."""
     done = ranks.run(
@@ -202,6 +206,7 @@ def test_the_epochs_of_the_command_are_read(tmp_path: Path) -> None:
     assert rate > 0
 
 
+@pytest.mark.one_process
 def test_a_row_says_whether_its_goal_is_met() -> None:
     code = """
 import json

@@ -46,6 +46,7 @@ def test_same_bits_over_a_wire(count: int, per_host: int) -> None:
     assert sent > 4 * shard_sums.SIZE * (count - 1) / count, "nothing went over the wire"
 
 
+@pytest.mark.ranks
 def test_a_link_has_its_rate() -> None:
     """Of 1 MiB on two hosts at 200 Mbit/s each sends and receives 1 MiB: 42 ms; and MPI's sum is not faster."""
     (row,) = wire.measure(2, 1, 200, (2**20,), rounds=3)

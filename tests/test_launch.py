@@ -320,6 +320,7 @@ BAD = {
 }
 
 
+@pytest.mark.one_process
 @pytest.mark.parametrize("line", BAD)
 def test_bad_input_is_one_line(tmp_path, line):
     for name in ("empty", "full"):

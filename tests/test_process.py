@@ -11,6 +11,8 @@ from ranks import run
 
 from ddpnet import blas
 
+pytestmark = pytest.mark.one_process
+
 
 def python(code: str, **env: str) -> str:
     done = run([sys.executable, "-c", code], env=env)
