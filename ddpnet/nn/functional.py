@@ -67,7 +67,7 @@ from ddpnet.ops.fractional_pooling import fractional_max_pool2d, fractional_max_
 from ddpnet.ops.grid_sampling import affine_grid, grid_sample
 from ddpnet.ops.interpolation import interpolate, upsample, upsample_bilinear, upsample_nearest
 from ddpnet.ops.layer_normalization import group_norm, layer_norm, rms_norm
-from ddpnet.ops.linalg import linear
+from ddpnet.ops.linear import linear
 from ddpnet.ops.loss import (
     gaussian_nll_loss,
     huber_loss,

@@ -10,7 +10,7 @@ from ddpnet.nn import init
 from ddpnet.nn.module import Module
 from ddpnet.nn.parameter import Parameter
 from ddpnet.ops.creation import DeviceLike, empty
-from ddpnet.ops.linalg import linear
+from ddpnet.ops.linear import linear
 from ddpnet.tensor import Tensor
 
 

@@ -48,19 +48,9 @@ def _laid_out(x: Array) -> Array:
     return array_module(x).ascontiguousarray(x)
 
 
-def _rows(x: Any) -> Any:
+def flattened(x: Any) -> Any:
     """The last dimension, and all others as one."""
     return x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
-
-
-def _folded(a: Any, b: Any) -> Any:
-    """a (..., n) @ b (n, m) as one product; NumPy makes one of each matrix: (35, 20, 256) in 60 ms instead of 36."""
-    return product(a, b) if a.ndim <= 2 else product(_rows(a), b).reshape((*a.shape[:-1], b.shape[1]))
-
-
-def _column_sums(x: Any) -> Any:
-    """The sum over the rows of x (n, m), by BLAS: of (700, 10000) in 0.8 ms instead of 1.6."""
-    return x.sum(axis=0) if isinstance(x, Tensor) else product(array_module(x).ones(len(x), x.dtype), x)
 
 
 class Mm(Op):
@@ -80,14 +70,14 @@ class FoldedMm(Op):
 
     def forward(self, a, b):
         self.save(a if self.needs[1] else None, b if self.needs[0] else None)
-        return product(_rows(a), b).reshape((*a.shape[:-1], b.shape[1]))
+        return product(flattened(a), b).reshape((*a.shape[:-1], b.shape[1]))
 
     def backward(self, g):
         a, b = self.saved
-        rows = _rows(g)
+        rows = flattened(g)
         return (
             product(rows, b.T).reshape((*g.shape[:-1], b.shape[0])) if self.needs[0] else None,
-            product(_rows(a).T, rows) if self.needs[1] else None,
+            product(flattened(a).T, rows) if self.needs[1] else None,
         )
 
 
@@ -102,7 +92,7 @@ class Mv(Op):
         a, v = self.saved
         return (
             array_module(g).expand_dims(g, -1) * v if self.needs[0] else None,
-            product(g.reshape((1, math.prod(g.shape))), _rows(a)).reshape(a.shape[-1:]) if self.needs[1] else None,
+            product(g.reshape((1, math.prod(g.shape))), flattened(a)).reshape(a.shape[-1:]) if self.needs[1] else None,
         )
 
 
@@ -124,28 +114,6 @@ class Matmul(Op):
         return (
             product(g, b.swapaxes(-1, -2)) if self.needs[0] else None,
             product(a.swapaxes(-1, -2), g) if self.needs[1] else None,
-        )
-
-
-class Linear(Op):
-    """x @ w.T + b for x (..., in), w (out, in), b (out,): the bias first, as PyTorch's addmm has it."""
-
-    graph_name = "AddmmBackward0"
-
-    def forward(self, b, x, w):
-        self.save(x if self.needs[2] else None, w if self.needs[1] else None)
-        y = _folded(x, w.T)
-        if b is not None:
-            y += b
-        return y
-
-    def backward(self, g):
-        x, w = self.saved
-        rows = _rows(g) if g.ndim != 2 else g
-        return (
-            _column_sums(rows) if self.needs[0] else None,
-            _folded(g, w) if self.needs[1] else None,
-            product(rows.T, _rows(x) if x.ndim != 2 else x) if self.needs[2] else None,
         )
 
 
@@ -301,25 +269,3 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 ger = outer
 Tensor.ger = outer  # type: ignore[attr-defined]
-
-
-@autocasts("lower")
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """input @ weight.T + bias, for input (..., in), weight (out, in), bias (out,); result (..., out).
-
-    RuntimeError where the shapes or dtypes do not fit.
-    """
-    if weight.array.ndim != 2:
-        result = matmul(input, weight)
-        return result if bias is None else result + bias
-    if input.array.shape[-1:] != weight.array.shape[-1:]:
-        rows = input.array.size // max(input.array.shape[-1], 1) if input.ndim else 1
-        have = f"{rows}x{input.array.shape[-1]}" if input.ndim else "a scalar"
-        raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({have} and {weight.array.shape[1]}x{weight.array.shape[0]})"
-        )
-    if input.array.dtype != weight.array.dtype:
-        raise RuntimeError(
-            f"mat1 and mat2 must have the same dtype, but got {input.dtype.scalar_name} and {weight.dtype.scalar_name}"
-        )
-    return Linear.apply(bias, input, weight)

@@ -11,7 +11,8 @@ from ddpnet.ops.attention import scaled_dot_product_attention
 from ddpnet.ops.creation import full, zeros
 from ddpnet.ops.dropouts import dropout
 from ddpnet.ops.joining import cat
-from ddpnet.ops.linalg import linear, matmul
+from ddpnet.ops.linalg import matmul
+from ddpnet.ops.linear import linear
 from ddpnet.ops.softmaxes import softmax
 from ddpnet.tensor import Tensor
 

@@ -19,7 +19,8 @@ from ddpnet.kernels import kernels_for
 from ddpnet.kernels.precision import is_half
 from ddpnet.ops.autocasting import autocasts
 from ddpnet.ops.joining import cat
-from ddpnet.ops.linalg import linear, same_dtype
+from ddpnet.ops.linalg import same_dtype
+from ddpnet.ops.linear import linear
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor
 

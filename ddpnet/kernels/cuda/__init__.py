@@ -5,6 +5,7 @@ from ddpnet.kernels.cuda.attention import attention_backward, attention_forward,
 from ddpnet.kernels.cuda.convolution import conv2d_backward, conv2d_forward
 from ddpnet.kernels.cuda.ctc import ctc_backward, ctc_forward
 from ddpnet.kernels.cuda.elementwise import relu_backward, relu_forward, select
+from ddpnet.kernels.cuda.few_rows import few_rows_backward, few_rows_forward
 from ddpnet.kernels.cuda.fingerprint import fingerprints, memory_table
 from ddpnet.kernels.cuda.incomplete_gamma import incomplete_gamma
 from ddpnet.kernels.cuda.layer_normalization import row_norm_backward, row_norm_forward
@@ -65,6 +66,8 @@ __all__ = [
     "erfc",
     "erfcx",
     "erfinv",
+    "few_rows_backward",
+    "few_rows_forward",
     "fingerprints",
     "gelu_backward",
     "gelu_forward",
