@@ -117,6 +117,33 @@ def test_cross_entropy_twice(reduction: str, dtype: str) -> None:
         loss.backward(ones)
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint8"])
+@pytest.mark.parametrize("case", ["all count", "some are ignored", "ignored are NaN", "none counts", "one"])
+def test_mean_of_cross_entropy(case: str, kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    x, classes = np.random.default_rng(0).standard_normal((6, 7)), np.array([3, 0, 6, 2, 2, 1])
+    ignored = 2 if case != "all count" else -100
+    if case == "ignored are NaN":
+        x[3, 5] = np.nan
+    if case == "none counts":
+        classes[:] = 2
+    if case == "one":
+        x, classes = x[:1], classes[:1]
+    results = []
+    for library, dtype in ((torch, torch.float64), (ddpnet, ddpnet.float32), (ddpnet, ddpnet.float64)):
+        logits = library.tensor(np.asfortranarray(x)).to(dtype).requires_grad_()
+        target = library.tensor(np.repeat(classes, 2)).to(getattr(library, kind))[::2]
+        loss = library.nn.functional.cross_entropy(logits, target, ignore_index=ignored)
+        loss.backward(retain_graph=True)
+        first = library.autograd.grad(loss, logits, create_graph=True)[0]
+        again = library.autograd.grad((first**2).sum(), logits)[0] if case != "none counts" else loss
+        results.append([a.detach().numpy() for a in (loss, logits.grad, first, again)])
+    for mine in results[1:]:
+        assert mine[0].shape == ()
+        for a, b in zip(mine, results[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def test_cross_entropy_of_logits_without_bounds() -> None:
     """-inf is a class that cannot be; rows with NaN or inf lose all their gradients, as with PyTorch."""
     torch = pytest.importorskip("torch")

@@ -19,6 +19,8 @@ from ddpnet.tensor import Tensor
 
 __all__: list[str] = []
 
+_CLASS_DTYPES = np.dtype(np.int64), np.dtype(np.uint8)
+
 
 class Picked(Op):
     """x[n, classes[n]] for x (N, C)."""
@@ -112,10 +114,18 @@ class CrossEntropy(_ClassLoss):
 
     graph_name = "NllLossBackward0"
     slopes: Any = None
+    uncounted: Any = None
+    """What `count` gets when somebody needs it, where the mean was computed without."""
 
     def forward(self, x, target, weight, ignore_index, reduction):
-        self.count(x, target, weight, ignore_index, reduction)
         self.save(x)
+        if weight is None and reduction == "mean":
+            found = kernels_for(x).mean_cross_entropy(x, target, ignore_index, self.needs[0])
+            if found is not None:
+                self.uncounted = target, weight, ignore_index, reduction
+                mean, self.slopes = found
+                return mean
+        self.count(x, target, weight, ignore_index, reduction)
         losses = self.losses_and_slopes(x) if self.needs[0] else kernels_for(x).cross_entropy(x, self.classes)
         return self.total_of(losses * self.factor)
 
@@ -127,9 +137,15 @@ class CrossEntropy(_ClassLoss):
     def backward(self, g):
         (x,) = self.saved
         if self.slopes is None:  # given away by an earlier backward of the same graph
+            self.count_now(x)
             self.losses_and_slopes(x)
         slopes, self.slopes = self.slopes, None
         return kernels_for(slopes).scale_rows(slopes, g), None
+
+    def count_now(self, x):
+        if self.uncounted is not None:
+            self.count(x, *self.uncounted)
+            self.uncounted = None
 
     def release(self) -> None:
         self.slopes = None
@@ -137,6 +153,7 @@ class CrossEntropy(_ClassLoss):
 
     def differentiable_backward(self, g):
         (x,) = self.saved
+        self.count_now(x.array)
         shares = self.recorded_shares(g)
         p = Softmax.apply(x, dim=1) * shares.unsqueeze(1)
         return p - Spread.apply(shares, classes=self.classes, width=self.width), None
@@ -192,7 +209,7 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None, ignore_
             f"Expected input of shape (N, C, ...) and target of shape (N, ...), got input {list(x.shape)} and target "
             f"{list(t.shape)}"
         )
-    if t.dtype not in (np.int64, np.uint8):
+    if t.dtype not in _CLASS_DTYPES:
         raise RuntimeError(f"expected scalar type Long for the classes of the target, but got {target.dtype.name}")
     count = x.shape[axis]
     if weight is not None and weight.array.dtype != x.dtype:

@@ -27,8 +27,8 @@ _FILES = {
     "scattering": "sum_rows",
     "small_products": "repeated_product",
     "softmax": (
-        "cross_entropy cross_entropy_with_slopes log_softmax_backward log_softmax_forward scale_rows "
-        "softmax_backward softmax_forward"
+        "cross_entropy cross_entropy_with_slopes log_softmax_backward log_softmax_forward "
+        "mean_cross_entropy scale_rows softmax_backward softmax_forward"
     ),
     "special_functions": "bessel_i digamma erf erfc erfcx erfinv lgamma log_ndtr ndtri polygamma zeta",
 }

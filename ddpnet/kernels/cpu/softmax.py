@@ -57,10 +57,27 @@ def cross_entropy_with_slopes(x: np.ndarray, classes: np.ndarray, shares: np.nda
     return losses, slopes
 
 
+def mean_cross_entropy(
+    x: np.ndarray, classes: np.ndarray, ignored: int, slopes: bool
+) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """The mean of `cross_entropy` () over the rows whose class is not `ignored`, and with `slopes` its gradient (N, C).
+
+    The sum is made in float64. None where it is left to `cross_entropy`: without numbers, or with a class that is not
+    there.
+    """
+    if not x.size:
+        return None
+    found = np.empty(x.shape if slopes else (1, x.shape[1]), x.dtype)
+    mean, valid = _mean_cross_entropy(np.ascontiguousarray(x), np.ascontiguousarray(classes), ignored, found)
+    return (np.array(mean, x.dtype), found if slopes else None) if valid else None
+
+
 def scale_rows(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """x (N, C), multiplied in place by a number, or by one for each row (N,)."""
-    if factor.ndim or factor != 1:  # 1 is what most gradients of a loss are
-        x *= factor[:, None] if factor.ndim else factor
+    if factor.ndim:
+        x *= factor[:, None]
+    elif factor.item() != 1:  # 1 is what most gradients of a loss are
+        x *= factor
     return x
 
 
@@ -179,3 +196,30 @@ def _cross_entropy(x, classes, shares, losses, slopes):
             for j in range(out.size):
                 out[j] *= scale
             out[c] -= shares[n]
+
+
+@compiled
+def _mean_cross_entropy(x, classes, ignored, slopes):
+    """The mean, and whether all classes are valid; `slopes` as in `_cross_entropy`."""
+    count = 0
+    for n in range(classes.size):
+        if classes[n] != ignored:
+            count += 1
+            if not 0 <= classes[n] < x.shape[1]:
+                return 0.0, False
+    lanes, total = np.empty(_LANES, x.dtype), 0.0
+    wanted = slopes.shape[0] == x.shape[0]
+    for n in range(x.shape[0]):
+        row, out = x[n], slopes[n if wanted else 0]
+        top, rest = _exponentials(row, out, lanes)
+        share = x.dtype.type(0)
+        if classes[n] != ignored:
+            total += x.dtype.type(math.log(rest)) - (row[classes[n]] - top)
+            share = x.dtype.type(1) / x.dtype.type(count)
+        if wanted:
+            scale = share / rest
+            for j in range(out.size):
+                out[j] *= scale
+            if classes[n] != ignored:
+                out[classes[n]] -= share
+    return total / count, True

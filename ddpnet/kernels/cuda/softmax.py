@@ -50,6 +50,10 @@ def cross_entropy_with_slopes(x: Array, classes: Array, shares: Array) -> tuple[
     return losses, slopes
 
 
+def mean_cross_entropy(x: Array, classes: Array, ignored: int, slopes: bool) -> None:
+    """None: it is left to `cross_entropy`."""
+
+
 def scale_rows(x: Array, factor: Array) -> Array:
     """x (N, C), multiplied in place by a number, or by one for each row (N,)."""
     x *= factor[:, None] if factor.ndim else factor
