@@ -68,6 +68,12 @@ class Compiled:
         finally:
             self._changes = changes.count  # what the function itself changes does not count
 
+    def program(self, *args: Any, **options: Any) -> Program | None:
+        """The program for arguments like these, if there is one by now."""
+        key = _kind(args, options, [])
+        known = None if key is None or changes.count != self._changes else self._known.get(key)
+        return known if type(known) is Program and known.fits() else None
+
     def _plainly(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         return self.function(*args, **options) if self.owner is None else self.function(self.owner, *args, **options)
 

@@ -31,9 +31,9 @@ class Program:
     """
 
     def __init__(self, recording: Recording, results: tuple[int, ...], several: bool) -> None:
-        self._results, self._several = results, several
-        self._given = list(recording.given.items())
-        tensors = dict(enumerate(recording.arguments)) | {n: x for n, x in self._given if isinstance(x, Tensor)}
+        self.results, self._several = results, several
+        self.given = list(recording.given.items())
+        tensors = dict(enumerate(recording.arguments)) | {n: x for n, x in self.given if isinstance(x, Tensor)}
         wanted = [target for operation in recording.operations for target in _targets(operation)]
         leaves = {number for number in wanted if number in tensors}
         self.steps = steps_of(recording.operations, results, leaves)
@@ -41,7 +41,7 @@ class Program:
         self._leaves = [number for step in self._backward for number in step.completes]
         self._count = recording.count
         self._facts = [
-            (x, x.array.shape, x.array.dtype, x._requires_grad) for _, x in self._given if isinstance(x, Tensor)
+            (x, x.array.shape, x.array.dtype, x._requires_grad) for _, x in self.given if isinstance(x, Tensor)
         ]
         made = {n for operation in recording.operations if True in operation.node.needs for n in operation.results}
         differentiable = {
@@ -64,15 +64,15 @@ class Program:
     def run(self, arguments: Sequence[Tensor]) -> Any:
         """The results for arguments of the shapes, dtypes and needs of those that were recorded."""
         tensors: list[Any] = [*arguments, *[None] * (self._count - len(arguments))]
-        for number, x in self._given:
+        for number, x in self.given:
             tensors[number] = x
         values = [x.array if isinstance(x, Tensor) else x for x in tensors]
         nodes = self._forward(values)
-        outputs = tuple([tensor_of(values[number]) for number in self._results])
+        outputs = tuple([tensor_of(values[number]) for number in self.results])
         if True in self._in_graph:
             whole = CompiledFunction(self, nodes, [edge_to(tensors[number]) for number in self._leaves])
             for place, output in enumerate(outputs):
-                tensors[self._results[place]] = output
+                tensors[self.results[place]] = output
                 if self._in_graph[place]:
                     output.grad_fn, output.output_nr, output._requires_grad = whole, place, True
             whole.versions = [(tensors[n].version, tensors[n].version.value) for n in self._watched]
@@ -106,7 +106,7 @@ class Program:
         """
         found: dict[int, Array] = {}
         own: set[int] = set()
-        for number, gradient in zip(self._results, given, strict=True):
+        for number, gradient in zip(self.results, given, strict=True):
             if gradient is not None:
                 found[number] = found[number] + gradient if number in found else gradient
         for step in self._backward:
@@ -170,7 +170,7 @@ class CompiledFunction(Node):
     def __init__(self, program: Program, nodes: list[Op], edges: Sequence[tuple[Node | None, int]]) -> None:
         super().__init__()
         self.program, self.nodes, self.edges = program, nodes, tuple(edges)
-        self.outputs = len(program._results)
+        self.outputs = len(program.results)
 
     def name(self) -> str:
         """PyTorch's name of it."""

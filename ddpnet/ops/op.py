@@ -82,6 +82,11 @@ class Op(Node):
         """`backward` with Tensors, recorded; `self.saved` has Tensors, too."""
         return self.backward(*gradients)
 
+    def is_by_row(self, *inputs: Any, **options: Any) -> bool:
+        """Whether each row of the output (its first dimension) follows from the same row of the first input alone, with
+        the same bits whatever the other rows are and however many; and, if it is needed, its gradient from its own."""
+        return False
+
     def save(self, *arrays: Array) -> None:
         """Keep arrays for `backward`. An input or output is saved as it came, so that its changes are noticed."""
         self.saved = arrays

@@ -32,6 +32,9 @@ class MaxPool2d(Op):
     graph_name = "MaxPool2DWithIndicesBackward0"
     differentiable = (True, False)
 
+    def is_by_row(self, x, dims, **options):
+        return x.ndim > dims + 1
+
     def forward(self, x, dims, kernel, stride, padding, dilation, ceil_mode, of_relu=False):
         """`of_relu`: of `relu(x)`, which is not computed for that."""
         self.shape, self.dims = x.shape, dims

@@ -12,12 +12,11 @@ from ddpnet.distributed import Communicator, Reducer, broadcast_state
 from ddpnet.distributed.trust.desync import Desync
 from ddpnet.distributed.trust.plan import Plan, agree
 from ddpnet.distributed.trust.watch import Watch
-from ddpnet.nn import functional as F
 from ddpnet.nn.utils import clip_grad_norm_
 from ddpnet.optim.lr_scheduler import CosineAnnealingLR
 from ddpnet.spans import span
 from ddpnet.training.drift import check_drift, environment_fingerprint
-from ddpnet.training.evaluation import Evaluation, evaluate_model, hits
+from ddpnet.training.evaluation import Evaluation, evaluate_model
 from ddpnet.training.local import LocalSGD, next_average
 from ddpnet.training.preparation import (
     arrays,
@@ -29,6 +28,7 @@ from ddpnet.training.preparation import (
 )
 from ddpnet.training.report import Report
 from ddpnet.training.settings import Settings
+from ddpnet.training.shards import Shards
 from ddpnet.training.stop import SIGNALS, stop_signals
 from ddpnet.utils.data import Batches
 
@@ -66,6 +66,7 @@ class _Run:
         agree(Plan.of(self.model, self.optimizer, script=False, **facts), comm)
         broadcast_state(self.model, comm)
         self.reducer = self._reducer(saved)
+        self.shards = Shards(self.model, self.reducer, self.train_set)
         # ZeRO cuts the optimizer's state over the ranks: there is nothing to compare.
         watched = None if settings.zero else self.optimizer
         self.watch = Watch(self.model, watched, comm, settings.on_desync, settings.fingerprint_every)
@@ -163,18 +164,7 @@ class _Run:
             self.watch.begin(self.step)
             self.model.train()
 
-        def compute(rows: slice) -> None:
-            with span("data"):
-                images, labels = self.train_set.batch(batch[rows])
-            with span("forward"):
-                output = self.model(images)
-                loss = F.cross_entropy(output, labels)
-            with span("backward"):
-                loss.backward()
-                self.reducer.count(loss=loss.item() * len(labels), correct=int(hits(output, labels).sum()))
-                del loss, output  # the graph is freed here, not later
-
-        self.reducer.run(len(batch), compute)
+        self.shards.run(batch)
         with span("exchange"):
             signals = {number.name: number in heard for number in SIGNALS}
             return self.reducer.reduce(self.watch.word(), **signals)

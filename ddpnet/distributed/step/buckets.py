@@ -114,7 +114,11 @@ class Buckets:
 
     def finish(self, bucket: int, shard: int) -> None:
         """All values of a shard are in a bucket: add up the nodes that are now whole."""
-        arrays, narrow = self.arrays[bucket], self._narrow[bucket]
+        self.merge(bucket, self.arrays[bucket], shard)
+
+    def merge(self, bucket: int, arrays: list[Array], shard: int) -> None:
+        """`finish` for a part of a bucket, by level."""
+        narrow = self._narrow[bucket]
         for into, source in self._turns[shard].merges:
             arrays[into] += arrays[source]
             if narrow is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from ddpnet.backend import Array
 from ddpnet.distributed.step.buckets import Slot
 from ddpnet.distributed.step.contents import Contents
 from ddpnet.distributed.step.lockstep import current_shard
@@ -37,7 +38,8 @@ class Filling:
     """
 
     def __init__(self, parameters: Sequence[Tensor], contents: Contents, exchange: Callable[[int], None]) -> None:
-        self.contents, self._parameters, self._exchange = contents, parameters, exchange
+        self.contents, self._exchange = contents, exchange
+        self._places = {id(parameter): index for index, parameter in enumerate(parameters)}
         self.settled, self.one = False, True
         self.shard: Shard | None = None
         self.side_by_side: dict[int, Shard] = {}
@@ -76,6 +78,26 @@ class Filling:
             if missing:
                 self._finish(bucket, shard.number)
         return shard
+
+    def take_all(self, shards: Sequence[Shard], gradients: Iterable[tuple[Tensor, Sequence[Array]]]) -> None:
+        """Take the gradients of all of this rank's shards, of one weight, parameter after parameter."""
+        numbers, weight = [shard.number for shard in shards], shards[0].weight
+        missing = [slots.copy() for slots in self.contents.in_bucket]
+        for parameter, values in gradients:
+            index = self._places[id(parameter)]
+            slot = self.contents.gradients[index]
+            self.got[index] = True
+            for shard in shards:
+                shard.used[index] = 1
+            self.contents.put_gradients(index, numbers, values, weight)
+            del missing[slot.bucket][slot]
+            if not missing[slot.bucket]:
+                self._send(slot.bucket)
+        for bucket, left in enumerate(missing):
+            for index in left.values():
+                self.contents.put_gradients(index, numbers, [None] * len(numbers), weight)
+            if left:
+                self._send(bucket)
 
     def give_up(self, parameters: Sequence[int]) -> None:
         """No gradient will come for these parameters in the shard that is open: do not wait for them."""
@@ -130,7 +152,12 @@ class Filling:
     def _finish(self, bucket: int, number: int) -> None:
         """A bucket has all gradients of a shard; after the last one it is exchanged, in the same order everywhere."""
         self.contents.finish(bucket, number)
-        if self.early and number == self.contents.buckets.shards[-1]:
+        if number == self.contents.buckets.shards[-1]:
+            self._send(bucket)
+
+    def _send(self, bucket: int) -> None:
+        """A bucket has all gradients of this rank: exchange it, and those that waited for it, if that is to be now."""
+        if self.early:
             self._full[bucket] = True
             while self.sent < len(self._full) and self._full[self.sent]:
                 self._exchange(self.sent)

@@ -6,7 +6,7 @@ of metrics, and the words that ranks show each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -123,6 +123,11 @@ class Reducer:
     def _contents(self) -> Contents:
         return self._filling.contents
 
+    @property
+    def own_shards(self) -> range:
+        """The numbers of this rank's shards."""
+        return self._contents.buckets.shards
+
     # The shards of a step
 
     def shards(self, samples: int) -> Iterator[slice]:
@@ -174,6 +179,33 @@ class Reducer:
             for index, parameter in enumerate(self._parameters):
                 parameter.grad = shard.parked.pop(index, None)
             self.close()
+
+    def rows_at_once(self, samples: int) -> slice | None:
+        """The rows of all of this rank's shards, if `take_all` can be used in place of a loop over them."""
+        mine = self._contents.buckets.shards
+        sizes = {stop - start for start, stop in (share(samples, self.shard_count, number) for number in mine)}
+        plain = self._filling.streams and self.exchange_bucket is None and self._arrangement.low_rank is None
+        if len(sizes) > 1 or not plain or self._in_lockstep or not min(sizes):
+            return None
+        return slice(share(samples, self.shard_count, mine[0])[0], share(samples, self.shard_count, mine[-1])[1])
+
+    def take_all(
+        self,
+        samples: int,
+        gradients: Iterable[tuple[Tensor, Sequence[Array]]],
+        metrics: Iterable[Mapping[str, float]],
+    ) -> None:
+        """Take the gradients of all of this rank's shards, for each parameter those of each shard, as they come; after
+        the last one, the `metrics` of each shard."""
+        self.begin(samples)
+        mine = self._contents.buckets.shards
+        bounds = [share(samples, self.shard_count, number) for number in mine]
+        shards = [self._new_shard(number, stop - start) for number, (start, stop) in zip(mine, bounds, strict=True)]
+        self._clear()
+        self._filling.take_all(shards, gradients)
+        for shard, counts in zip(shards, metrics, strict=True):
+            shard.counts.update(counts)
+            self._close(shard)
 
     def begin(self, samples: int | None = None) -> None:
         """Start a step of a global batch of `samples`, if that is known: what is taken from here on belongs to it."""
@@ -234,7 +266,10 @@ class Reducer:
 
     def close(self) -> None:
         """The shard is computed: take the gradients that are left, the buffers and the counts."""
-        shard, contents, xp = self._filling.close(), self._contents, module_of(self._parameters)
+        self._close(self._filling.close())
+
+    def _close(self, shard: Shard) -> None:
+        contents, xp = self._contents, module_of(self._parameters)
         contents.put_changes(self._before, shard.number, shard.samples)
         contents.put(contents.used, shard.number, xp.asarray(shard.used))
         contents.put(contents.words, shard.number, 0)

@@ -10,7 +10,7 @@ from typing import Any
 _FILES = {
     "activation": "gelu_backward gelu_forward normal_cdf sigmoid silu_backward silu_forward",
     "attention": "attention_backward attention_forward softmax_rows",
-    "convolution": "conv2d_backward conv2d_forward",
+    "convolution": "conv2d_backward conv2d_forward goes_image_by_image",
     "ctc": "ctc_backward ctc_forward",
     "elementwise": "relu_backward relu_forward select",
     "few_rows": "few_rows_backward few_rows_forward",

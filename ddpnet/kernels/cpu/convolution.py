@@ -106,6 +106,16 @@ def _weights(w: np.ndarray, groups: int) -> np.ndarray:
     return np.ascontiguousarray(w).reshape(groups, len(w) // groups, math.prod(w.shape[1:]))
 
 
+def goes_image_by_image(
+    x: np.ndarray, w: np.ndarray, stride: Pair, padding: Pair, dilation: Pair, groups: int, gradient: bool
+) -> bool:
+    """Whether the bits of an image's output, and of its gradient if that counts, are the same with any other images."""
+    if not has_few_weights(x, w, stride, dilation, groups):
+        return False
+    window = _window(x.shape, w.shape, stride, padding, dilation, groups)
+    return not gradient or fills_vectors((len(x), len(w), *window.size), x.shape, w.shape)
+
+
 @through_float32
 def conv2d_forward(
     x: np.ndarray,
@@ -162,7 +172,7 @@ def conv2d_backward(
         dw, db = direct_weight_gradient(g, x, w, padding)
     elif needs[2]:
         db = g.sum(axis=(0, 2, 3))
-    if needs[0] and fills_vectors(g, x, w):
+    if needs[0] and fills_vectors(g.shape, x.shape, w.shape):
         dx = direct_input_gradient(g, x, w, padding)
     elif needs[0]:
         dx, _ = _unfolded_backward(g, x, w, stride, padding, dilation, groups, (True, False, False))

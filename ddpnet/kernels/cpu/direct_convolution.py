@@ -21,6 +21,8 @@ from ddpnet.kernels.cpu.vectors import LANES, WIDE, add_inner, add_outer, add_su
 from ddpnet.kernels.cpu.workspace import workspace
 from ddpnet.kernels.geometry import Pair
 
+Shape = tuple[int, ...]
+
 RUN = 2 * LANES
 """Lanes for a run of samples."""
 
@@ -42,12 +44,12 @@ def has_few_weights(x: np.ndarray, w: np.ndarray, stride: Pair, dilation: Pair, 
     return ordinary and 0 < w.size <= FEW_WEIGHTS and x.size > 0 and not settings.DISABLE_JIT
 
 
-def fills_vectors(g: np.ndarray, x: np.ndarray, w: np.ndarray) -> bool:
+def fills_vectors(g: Shape, x: Shape, w: Shape) -> bool:
     """Whether the gradient of x is faster here than by an unfolded matrix: by how many products are for nothing."""
-    c, kw = w.shape[1], w.shape[3]
+    c, kw = w[1], w[3]
     rows = _tile_rows(c)
     runs = kw * c / (-(-kw * c // RUN) * RUN)
-    pixels = g.shape[2] * g.shape[3] * c / (x.shape[2] * x.shape[3] * -(-c // rows) * rows)
+    pixels = g[2] * g[3] * c / (x[2] * x[3] * -(-c // rows) * rows)
     return max(runs, pixels) > 0.35 and kw <= WIDEST_TILE
 
 

@@ -2,7 +2,7 @@
 
 from ddpnet.kernels.cuda.activation import gelu_backward, gelu_forward, normal_cdf, sigmoid, silu_backward, silu_forward
 from ddpnet.kernels.cuda.attention import attention_backward, attention_forward, softmax_rows
-from ddpnet.kernels.cuda.convolution import conv2d_backward, conv2d_forward
+from ddpnet.kernels.cuda.convolution import conv2d_backward, conv2d_forward, goes_image_by_image
 from ddpnet.kernels.cuda.ctc import ctc_backward, ctc_forward
 from ddpnet.kernels.cuda.elementwise import relu_backward, relu_forward, select
 from ddpnet.kernels.cuda.few_rows import few_rows_backward, few_rows_forward
@@ -72,6 +72,7 @@ __all__ = [
     "fingerprints",
     "gelu_backward",
     "gelu_forward",
+    "goes_image_by_image",
     "gru_step",
     "gru_step_backward",
     "incomplete_gamma",

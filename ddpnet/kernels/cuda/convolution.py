@@ -15,6 +15,13 @@ from ddpnet.kernels.precision import through_float32
 Array = Any
 
 
+def goes_image_by_image(
+    x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int, gradient: bool
+) -> bool:
+    """False: nothing is known of how the library divides the products."""
+    return False
+
+
 @through_float32
 def conv2d_forward(
     x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair, groups: int

@@ -1,0 +1,195 @@
+"""Together: a program for several groups of rows at once, with the bits of a run for each group.
+
+Data-parallel training computes shards of a few samples, so that the number of ranks changes no bit. Where each row of
+an operation is computed by itself (`Op.is_by_row`), the rows of all groups are given to it at once; the others are
+called for each group. The gradients of leaves are those of each group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ddpnet import numpy_warnings
+from ddpnet.backend import Array, array_module
+from ddpnet.compiler.program import Program
+from ddpnet.compiler.steps import Step
+from ddpnet.ops.op import Op
+from ddpnet.ops.shape import View
+from ddpnet.tensor import Tensor
+
+Parts = list[Any]
+"""A value by group, where it is not an array of the rows of all groups."""
+
+_new = object.__new__
+
+
+class Together:
+    """One run of a `program` for `groups` groups, of as many rows of the arguments each."""
+
+    def __init__(self, program: Program, arguments: Sequence[Array], groups: int) -> None:
+        self._program, self._groups = program, groups
+        self._rows = len(arguments[0]) // groups
+        self._shared = {number: x.array if isinstance(x, Tensor) else x for number, x in program.given}
+        self._values: dict[int, Any] = self._shared | dict(enumerate(arguments))
+        self._nodes: list[Any] = []
+        warned = numpy_warnings.off()
+        try:
+            for step in program.steps:
+                self._nodes.append(self._forward(step))
+                for number in step.last:
+                    del self._values[number]
+        finally:
+            numpy_warnings.restore(warned)
+
+    def result(self, place: int) -> Parts:
+        """What the program has returned there, for each group."""
+        return self._parts(self._values[self._program.results[place]])
+
+    def gradients(self, place: int) -> Iterator[tuple[Tensor, Parts]]:
+        """The gradients of the leaves from the result at a place, a number: for each leaf, as soon as they are final,
+        those of each group. What was saved is freed."""
+        seeds: Any = [np.ones_like(value) for value in self.result(place)]
+        found: dict[int, Any] = {self._program.results[place]: seeds}
+        leaves = dict(self._program.given)
+        warned = numpy_warnings.off()
+        try:
+            for step in reversed(self._program.steps):
+                node = self._nodes.pop()
+                arrived = [found.pop(number, None) for number in step.results]
+                if step.inputs is not None and any(gradient is not None for gradient in arrived):
+                    self._backward(step, node, arrived, found)
+                del node, arrived
+                for number in step.completes:
+                    if number in leaves and number in found:
+                        yield leaves[number], found.pop(number)
+        finally:
+            numpy_warnings.restore(warned)
+
+    # The two forms of a value
+
+    def _parts(self, value: Any) -> Parts:
+        if isinstance(value, list):
+            return value
+        return [value[start : start + self._rows] for start in range(0, len(value), self._rows)]
+
+    def _whole(self, value: Any) -> Any:
+        return array_module(value[0]).concatenate(value) if isinstance(value, list) else value
+
+    def _part(self, number: int) -> Parts:
+        """An operand for each group."""
+        return [self._shared[number]] * self._groups if number in self._shared else self._parts(self._values[number])
+
+    # Steps
+
+    def _forward(self, step: Step) -> Any:
+        """Compute a step; returns its node, or those of the groups."""
+        node, first = _node(step), step.sources[0]
+        options = self._options_for_all(step, node, first)
+        if options is not None:
+            whole = self._whole(self._values[first])
+            node._inputs = [
+                meta if number in self._shared or meta is None else (whole.shape, meta[1])
+                for number, meta in zip(step.sources, step.inputs or [None] * len(step.sources), strict=True)
+            ]
+            made = node.forward(whole, *[self._shared[number] for number in step.sources[1:]], **options)
+            self._keep(step, node, made)
+            return node
+        nodes = [_node(step) for _ in range(self._groups)]
+        columns = [self._part(number) for number in step.sources]
+        made = [node.forward(*operands, **step.options) for node, *operands in zip(nodes, *columns, strict=True)]
+        for place, number in enumerate(step.results):
+            self._values[number] = [_array(each[place] if step.several else each) for each in made]
+        if step.joint is not None:
+            for node, maxima in zip(nodes, self._values[step.results[0]], strict=True):
+                node.joint = maxima
+        return nodes
+
+    def _options_for_all(self, step: Step, node: Op, first: int) -> dict[str, Any] | None:
+        """The options with which a step takes the rows of all groups at once; None if it cannot."""
+        value = self._values[first]
+        if first in self._shared or not self._shared.keys() >= {*step.sources[1:]}:
+            return None
+        like = value[0] if isinstance(value, list) else value
+        if step.kind is View:
+            rows, *rest = step.options["shape"]
+            fits = rows == self._rows and not isinstance(value, list)
+            return {"shape": (rows * self._groups, *rest)} if fits else None
+        if not like.ndim or (isinstance(value, list) and len(like) != self._rows):
+            return None
+        others = [self._shared[number] for number in step.sources[1:]]
+        return step.options if node.is_by_row(like, *others, **step.options) else None
+
+    def _keep(self, step: Step, node: Op, made: Any) -> None:
+        for number, array in zip(step.results, made if step.several else (made,), strict=True):
+            self._values[number] = array
+        if step.joint is not None:
+            node.joint = self._values[step.results[0]]
+
+    def _backward(self, step: Step, node: Any, arrived: list[Any], found: dict[int, Any]) -> None:
+        """Take the gradients of a step's results to those of its inputs."""
+        if isinstance(node, list):
+            columns = [[None] * self._groups if each is None else self._parts(each) for each in arrived]
+            rows = [_propagate(step, one, list(given)) for one, *given in zip(node, *columns, strict=True)]
+            for number, parts in zip(step.targets, zip(*rows, strict=True), strict=True):
+                self._add(found, number, None if parts[0] is None else list(parts))
+            return
+        whole = [None if each is None else self._whole(each) for each in arrived]
+        shared = [number is not None and number in self._shared for number in step.targets]
+        if True in shared:
+            columns = [[None] * self._groups if each is None else self._parts(each) for each in whole]
+            nodes = self._for_groups(node, step, shared)
+            rows = [_propagate(step, one, list(given)) for one, *given in zip(nodes, *columns, strict=True)]
+            for number, parts in zip(step.targets, zip(*rows, strict=True), strict=True):
+                self._add(found, number, None if parts[0] is None else list(parts))
+            node.needs = tuple(need and not apart for need, apart in zip(node.needs, shared, strict=True))
+        if True in node.needs:
+            for number, gradient in zip(step.targets, _propagate(step, node, whole), strict=True):
+                self._add(found, number, gradient)
+
+    def _for_groups(self, node: Op, step: Step, shared: list[bool]) -> list[Op]:
+        """Nodes as if each group had been computed by itself, for the gradients of `shared` operands alone."""
+        nodes = []
+        saved = [
+            self._parts(kept) if kept is not None and not any(kept is x for x in self._shared.values()) else kept
+            for kept in node.saved
+        ]
+        for group in range(self._groups):
+            one = _new(step.kind)
+            one.__dict__.update(node.__dict__)
+            one.needs, one._inputs = tuple(shared), step.inputs
+            one.saved = tuple([kept[group] if isinstance(kept, list) else kept for kept in saved])
+            nodes.append(one)
+        return nodes
+
+    def _add(self, found: dict[int, Any], number: int | None, gradient: Any) -> None:
+        """Add to what has arrived for a value, in new arrays."""
+        if number is None or gradient is None:
+            return
+        before = found.get(number)
+        if before is None:
+            found[number] = gradient
+        elif isinstance(before, list) or isinstance(gradient, list):
+            pairs = zip(self._parts(before), self._parts(gradient), strict=True)
+            found[number] = [_array(one + two) for one, two in pairs]
+        else:
+            found[number] = before + gradient
+
+
+def _node(step: Step) -> Any:
+    node = _new(step.kind)
+    node.needs, node._inputs, node._outputs = step.needs, step.inputs, step.outputs
+    return node
+
+
+def _array(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def _propagate(step: Step, node: Op, arrived: list[Any]) -> Sequence[Any]:
+    gradients: Sequence[Any] = (
+        node.propagate(arrived) if step.joint is None else step.joint.gradients(node, node.joint, arrived)
+    )
+    return gradients
