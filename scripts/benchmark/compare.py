@@ -1,8 +1,9 @@
 """Training with ddpnet beside the same with PyTorch, in one run: ratios with their spread, each beside its goal.
 
 A ratio is the peer's figure over ours, the median of rounds that both take in turn, with the quartiles; above 1 ddpnet
-is faster or smaller. One thread a rank, float32, the same model and batch. Where a model has convolutions, the peer is
-the faster of PyTorch's default and channels_last layouts (then a "c" is behind its figure); where there are several
+is faster or smaller. One thread a rank, float32, the same model and batch. Our steps are recorded by `torch.compile`,
+or run as they are written with `--eager`; PyTorch's run as they are written. Where a model has convolutions, the peer
+is the faster of PyTorch's default and channels_last layouts (then a "c" is behind its figure); where there are several
 ranks, DistributedDataParallel with gloo. "x its products" is our time over that of the step's matrix products alone at
 this machine's speed for large ones: sgemm of 1024 x 1024 x 1024, measured in the same rounds. Operations are counted by
 `products.py`; JSON has the time of the products themselves, too.
@@ -34,7 +35,15 @@ def measure(options: argparse.Namespace, peer: str | None) -> Iterator[Row]:
         if case in steps.BATCHES:
             for ranks in options.ranks or steps.RANKS.get(case, (1,)):
                 for batch in options.batch or steps.BATCHES[case]:
-                    yield steps.compare(case, batch, ranks, peer=peer, rounds=options.rounds, device=options.device)
+                    yield steps.compare(
+                        case,
+                        batch,
+                        ranks,
+                        peer=peer,
+                        rounds=options.rounds,
+                        device=options.device,
+                        eager=options.eager,
+                    )
         elif case == "import":
             yield from processes.compare_start(peer=peer, rounds=options.rounds)
         elif options.device != "cpu":
@@ -65,6 +74,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--peer", choices=("torch", "none"), help="default: torch where it is installed")
     parser.add_argument("--device", default="cpu", help="of the steps: cpu or cuda (default: cpu)")
+    parser.add_argument("--eager", action="store_true", help="our steps as they are written, without torch.compile")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args()
     for batch in options.batch or ():
@@ -113,7 +123,11 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     described = {**machine(peer), "seconds": f"{time.perf_counter() - began:.0f}"}
-    print("\none thread a rank")
+    print(
+        "\none thread a rank; our steps as they are written"
+        if options.eager
+        else "\none thread a rank; our steps by torch.compile"
+    )
     for name, value in described.items():
         print(f"{name:<18}{value}")
     if options.json is not None:

@@ -176,7 +176,14 @@ CASES = {
 
 
 def step_function(
-    torch: Any, case: str, batch: int, *, wrap: Any = None, device: str = "cpu", channels_last: bool = False
+    torch: Any,
+    case: str,
+    batch: int,
+    *,
+    wrap: Any = None,
+    device: str = "cpu",
+    channels_last: bool = False,
+    eager: bool = True,
 ) -> Any:
     """A function that does one training step: gradients cleared, forward, backward, optimizer."""
     torch.manual_seed(0)
@@ -191,9 +198,17 @@ def step_function(
     optimizer = torch.optim.Adam(parameters, lr=1e-3) if adam else torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
     criterion = torch.nn.CrossEntropyLoss()
 
+    def loss(inputs: Any, labels: Any) -> Any:
+        return criterion(model(inputs).view(-1, classes), labels.view(-1))
+
+    if not eager and wrap is None:
+        loss = torch.compile(loss)
+    elif not eager:
+        model = torch.compile(model)  # what is wrapped
+
     def step() -> None:
         optimizer.zero_grad()
-        criterion(model(inputs).view(-1, classes), labels.view(-1)).backward()
+        loss(inputs, labels).backward()
         optimizer.step()
 
     return step

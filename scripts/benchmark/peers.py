@@ -37,6 +37,8 @@ class Task:
     ranks: int = 1
     device: str = "cpu"
     channels_last: bool = False
+    eager: bool = True
+    """Whether steps run as they are written; else by `torch.compile`."""
 
     def __str__(self) -> str:
         layout = " channels_last" if self.channels_last else ""

@@ -40,9 +40,11 @@ _CASE_S = 10.0
 _FEWEST_ROUNDS = 5
 
 
-def compare(case: str, batch: int, ranks: int, *, peer: str | None, rounds: int, device: str = "cpu") -> Row:
+def compare(
+    case: str, batch: int, ranks: int, *, peer: str | None, rounds: int, device: str = "cpu", eager: bool = False
+) -> Row:
     """A row for a step of a case: the peer's faster layout, and the limit where one rank computes everything."""
-    tasks = [Task("ddpnet", case, batch, ranks, device)]
+    tasks = [Task("ddpnet", case, batch, ranks, device, eager=eager)]
     if peer is not None:
         layouts = (False, True) if case in CONVOLUTIONS else (False,)
         tasks += [Task(peer, case, batch, ranks, device, layout) for layout in layouts]

@@ -60,6 +60,7 @@ def _step() -> Callable[[], None]:
         wrap=wrap,
         device=task["device"],
         channels_last=task["channels_last"],
+        eager=task["eager"],
     )
 
 
