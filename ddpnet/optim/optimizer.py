@@ -115,17 +115,25 @@ class Optimizer(Hooked):
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    whole = p if p.array.flags.c_contiguous else p.data.contiguous()  # kernels go through flat memory
-                    state = self.state[p]
-                    self.update(whole, p.grad, state, group)
-                    if not state:
-                        del self.state[p]
-                    if whole is not p:
-                        p.array[...] = whole.array
-                    p.changed()
+            self.update_group(group)
         return loss
+
+    def update_group(self, group: dict[str, Any]) -> None:
+        """Update every parameter of a group that has a gradient, one after the other."""
+        for p in group["params"]:
+            if p.grad is not None:
+                self.update_one(p, p.grad, group)
+
+    def update_one(self, p: Tensor, g: Tensor, group: dict[str, Any]) -> None:
+        """`update` with what is kept of a parameter, and as the contiguous memory that kernels go through."""
+        whole = p if p.array.flags.c_contiguous else p.data.contiguous()
+        state = self.state[p]
+        self.update(whole, g, state, group)
+        if not state:
+            del self.state[p]
+        if whole is not p:
+            p.array[...] = whole.array
+        p.changed()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients: to None, or to zeros."""

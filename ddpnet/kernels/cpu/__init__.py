@@ -18,7 +18,7 @@ _FILES = {
     "gamma": "incomplete_gamma",
     "layer_normalization": "row_norm_backward row_norm_forward",
     "normalization": "batch_norm_apply batch_norm_backward batch_norm_statistics",
-    "optimizers": "adam_step rmsprop_step sgd_step",
+    "optimizers": "adam_step rmsprop_step sgd_step sgd_steps",
     "partition": "kth_places top_places",
     "pooling": (
         "avg_pool2d_backward avg_pool2d_forward max_pool2d_backward max_pool2d_forward relu_max_pool2d_forward"

@@ -10,7 +10,7 @@ from ddpnet.kernels.cuda.fingerprint import fingerprints, memory_table
 from ddpnet.kernels.cuda.incomplete_gamma import incomplete_gamma
 from ddpnet.kernels.cuda.layer_normalization import row_norm_backward, row_norm_forward
 from ddpnet.kernels.cuda.normalization import batch_norm_apply, batch_norm_backward, batch_norm_statistics
-from ddpnet.kernels.cuda.optimizers import adam_step, rmsprop_step, sgd_step
+from ddpnet.kernels.cuda.optimizers import adam_step, rmsprop_step, sgd_step, sgd_steps
 from ddpnet.kernels.cuda.partition import kth_places, top_places
 from ddpnet.kernels.cuda.pooling import (
     avg_pool2d_backward,
@@ -100,6 +100,7 @@ __all__ = [
     "scale_rows",
     "select",
     "sgd_step",
+    "sgd_steps",
     "sigmoid",
     "silu_backward",
     "silu_forward",

@@ -5,7 +5,8 @@
 extern "C" __global__ void sgd(real *p, const real *g, real *buf, int count, real lr, real momentum, real keep,
                                real take, real weight_decay, int nesterov, real sign) {
     EACH(i) {
-        real d = sign * g[i] + weight_decay * p[i];
+        real d = sign * g[i];
+        if (weight_decay != 0) d += weight_decay * p[i]; // 0 times inf is NaN
         if (buf) {
             buf[i] = keep * buf[i] + take * d;
             d = nesterov ? d + momentum * buf[i] : buf[i];

@@ -44,6 +44,23 @@ def sgd_step(
     launch("optimizers", "sgd", p.dtype, p.size, p, g, _pointer(buf), p.size, *factors)
 
 
+def sgd_steps(
+    ps: list[Array],
+    gs: list[Array],
+    bufs: list[Array] | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """`sgd_step`, not the first one, of several parameters."""
+    for place, p in enumerate(ps):
+        buf = None if bufs is None else bufs[place]
+        sgd_step(p, gs[place], buf, lr, momentum, dampening, weight_decay, nesterov, maximize, False)
+
+
 @in_place_through_float32
 def adam_step(
     p: Array,
