@@ -9,6 +9,7 @@ import pytest
 
 from ddpnet.distributed.step.tree import (
     additions,
+    additions_at_once,
     are_siblings,
     halves,
     largest_nodes,
@@ -117,3 +118,31 @@ def test_an_exception_of_one_rank_is_the_one_that_is_raised() -> None:
 
     with pytest.raises(KeyError, match="the cause"):
         run_threads(3, fail, timeout=5)
+
+
+@pytest.mark.parametrize("shards", range(1, 20))
+def test_additions_at_once_are_those_of_the_turns(shards):
+    """For every rank of every number of ranks: the same arrays, levels and merges as shard after shard."""
+    for ranks in range(1, shards + 1):
+        for rank in range(ranks):
+            held = share(shards, ranks, rank)
+            values = np.random.default_rng(rank).random(shards)
+            one, two = np.zeros(8), np.zeros(8)
+            for turn, shard in zip(turns(held, shards), range(*held), strict=True):
+                one[turn.level] = one[turn.level] + values[shard] if turn.adds else values[shard]
+                for into, source in turn.merges:
+                    one[into] += one[source]
+            taken = []
+            for addition in additions_at_once(held, shards):
+                taken += addition.shards
+                parts = [values[shard] for shard in addition.shards]
+                if len(parts) == 1:
+                    two[addition.level] = two[addition.level] + parts[0] if addition.adds else parts[0]
+                else:
+                    pairs = [a + b for a, b in zip(parts[::2], parts[1::2], strict=True)]
+                    two[addition.level] = sum(pairs)
+                for into, source in addition.merges:
+                    two[into] += two[source]
+            assert taken == list(range(*held))
+            nodes = len(nodes_within(held, (0, shards)))
+            assert np.array_equal(one[:nodes], two[:nodes])

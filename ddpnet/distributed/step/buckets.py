@@ -11,9 +11,10 @@ import numpy as np
 from ddpnet.backend import Array, array_module, host
 from ddpnet.distributed.step.compression import Narrow
 from ddpnet.distributed.step.exchange import AllReduce
-from ddpnet.distributed.step.tree import share, turns
+from ddpnet.distributed.step.tree import additions_at_once, share, turns
 from ddpnet.distributed.step.window import Window
 from ddpnet.distributed.transport.communicator import Communicator
+from ddpnet.kernels import kernels_for
 from ddpnet.tensor import Tensor
 
 
@@ -79,6 +80,7 @@ class Buckets:
         self.shards = range(*share(shards, comm.size, comm.rank))
         everyone = [turns(share(shards, comm.size, rank), shards) for rank in range(comm.size)]
         self._turns = dict(zip(self.shards, everyone[comm.rank], strict=True))
+        self._additions = additions_at_once(share(shards, comm.size, comm.rank), shards)
         copies = 1 + max(turn.level for rank in everyone for turn in rank)
         self._window = Window(comm, layout.sizes, layout.dtypes, copies, shared=shared_memory)
         self._exchange = AllReduce(comm, shards, self._window, layout.narrow)
@@ -112,14 +114,27 @@ class Buckets:
         if narrow is not None:
             narrow.round(view)
 
+    def put_all(self, slot: Slot, views: list[Array], values: Sequence[Array], weight: float) -> None:
+        """Take the values of a tensor in each of this rank's shards times `weight`, and add up what can be."""
+        plain = self._narrow[slot.bucket] is None and all(array.dtype == views[0].dtype for array in values)
+        for addition in self._additions:
+            mine = [values[shard - self.shards.start] for shard in addition.shards]
+            if plain and len(mine) > 1:
+                kernels_for(mine[0]).weighted_sum(mine, weight, views[addition.level])
+                self._merge(slot.bucket, views, addition.merges)
+            else:
+                for shard, array in zip(addition.shards, mine, strict=True):
+                    self.put(slot, views, shard, array, weight)
+                    self._merge(slot.bucket, views, self._turns[shard].merges)
+
     def finish(self, bucket: int, shard: int) -> None:
         """All values of a shard are in a bucket: add up the nodes that are now whole."""
-        self.merge(bucket, self.arrays[bucket], shard)
+        self._merge(bucket, self.arrays[bucket], self._turns[shard].merges)
 
-    def merge(self, bucket: int, arrays: list[Array], shard: int) -> None:
-        """`finish` for a part of a bucket, by level."""
+    def _merge(self, bucket: int, arrays: list[Array], merges: Sequence[tuple[int, int]]) -> None:
+        """Add arrays of a bucket, or parts of them, to others, by level."""
         narrow = self._narrow[bucket]
-        for into, source in self._turns[shard].merges:
+        for into, source in merges:
             arrays[into] += arrays[source]
             if narrow is not None:
                 narrow.round(arrays[into])

@@ -98,12 +98,14 @@ class Contents:
         elif values is not None:
             matrix.add(shard, values, part)
 
-    def put_gradients(self, index: int, shards: Sequence[int], values: Sequence[Array | None], weight: float) -> None:
-        """Take the gradients of a parameter in all of this rank's shards, times `weight`, and add them up."""
+    def put_gradients(self, index: int, values: Sequence[Array] | None, weight: float) -> None:
+        """Take a parameter's gradients of all of this rank's shards, or None, times `weight`, and add them up."""
         slot = self.gradients[index]
-        for shard, gradient in zip(shards, values, strict=True):
-            self.put_gradient(index, shard, gradient, weight, weight)
-            self.buckets.merge(slot.bucket, self.views[slot], shard)
+        if values is not None:
+            self.buckets.put_all(slot, self.views[slot], values, weight)
+            return
+        for view in self.views[slot]:
+            view[...] = 0
 
     def put_changes(self, before: Mapping[Slot, Array], shard: int, samples: int) -> None:
         """Take how a shard has changed the buffers, from what they were: of integers only shard 0's changes count."""

@@ -81,7 +81,6 @@ class Filling:
 
     def take_all(self, shards: Sequence[Shard], gradients: Iterable[tuple[Tensor, Sequence[Array]]]) -> None:
         """Take the gradients of all of this rank's shards, of one weight, parameter after parameter."""
-        numbers, weight = [shard.number for shard in shards], shards[0].weight
         missing = [slots.copy() for slots in self.contents.in_bucket]
         for parameter, values in gradients:
             index = self._places[id(parameter)]
@@ -89,13 +88,13 @@ class Filling:
             self.got[index] = True
             for shard in shards:
                 shard.used[index] = 1
-            self.contents.put_gradients(index, numbers, values, weight)
+            self.contents.put_gradients(index, values, shards[0].weight)
             del missing[slot.bucket][slot]
             if not missing[slot.bucket]:
                 self._send(slot.bucket)
         for bucket, left in enumerate(missing):
             for index in left.values():
-                self.contents.put_gradients(index, numbers, [None] * len(numbers), weight)
+                self.contents.put_gradients(index, None, shards[0].weight)
             if left:
                 self._send(bucket)
 

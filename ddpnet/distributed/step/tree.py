@@ -119,6 +119,34 @@ def turns(held: Span, shards: int) -> list[Turn]:
     return result
 
 
+@dataclass(frozen=True)
+class Addition:
+    """The values of one, two or four shards that follow each other, added into the array at a level; then `merges`."""
+
+    shards: tuple[int, ...]
+    level: int
+    adds: bool
+    merges: tuple[tuple[int, int], ...]
+
+
+def additions_at_once(held: Span, shards: int) -> list[Addition]:
+    """`turns`, where the shards of a rank are all there: nodes of two and of four shards are added in one go."""
+    each = turns(held, shards)
+    result = []
+    at = 0
+    while at < len(each):
+        first, two, four = each[at], each[at : at + 2], each[at : at + 4]
+        level, count, merges = first.level, 1, first.merges
+        if not first.adds and [turn.adds for turn in two] == [False, True]:
+            count, merges = 2, two[1].merges
+            whole = [(turn.level - level, turn.adds) for turn in four] == [(0, False), (0, True), (1, False), (1, True)]
+            if whole and not merges and four[3].merges[:1] == ((level, level + 1),):
+                count, merges = 4, four[3].merges[1:]
+        result.append(Addition(tuple(range(held[0] + at, held[0] + at + count)), level, first.adds, merges))
+        at += count
+    return result
+
+
 def tree_all_reduce(
     comm: Communicator, shards: int, held: Sequence[tuple[Span, list[Array]]], add: Add = np.add
 ) -> list[np.ndarray]:

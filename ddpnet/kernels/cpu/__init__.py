@@ -25,6 +25,7 @@ _FILES = {
     ),
     "recurrent": "gru_step gru_step_backward lstm_step lstm_step_backward tanh_of_sum",
     "scattering": "sum_rows",
+    "shard_sums": "weighted_sum",
     "small_products": "repeated_product",
     "softmax": (
         "cross_entropy cross_entropy_with_slopes log_softmax_backward log_softmax_forward "

@@ -41,6 +41,12 @@ def compiled(function: _Function) -> Any:
     return function if disabled else _Kernel(function, targetoptions=dict(_OPTIONS))
 
 
+def exactly(function: _Function) -> Any:
+    """As `compiled`, for what has to round as NumPy does: no product and sum become one."""
+    disabled = config.DISABLE_JIT  # type: ignore[attr-defined]
+    return function if disabled else _Kernel(function, targetoptions=_OPTIONS | {"fastmath": False})
+
+
 class _Kernel(CPUDispatcher):
     """A function with its machine code for each tuple of argument types.
 

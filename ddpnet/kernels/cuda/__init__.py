@@ -21,6 +21,7 @@ from ddpnet.kernels.cuda.pooling import (
 )
 from ddpnet.kernels.cuda.recurrent import gru_step, gru_step_backward, lstm_step, lstm_step_backward, tanh_of_sum
 from ddpnet.kernels.cuda.scattering import sum_rows
+from ddpnet.kernels.cuda.shard_sums import weighted_sum
 from ddpnet.kernels.cuda.small_products import repeated_product
 from ddpnet.kernels.cuda.softmax import (
     cross_entropy,
@@ -110,5 +111,6 @@ __all__ = [
     "sum_rows",
     "tanh_of_sum",
     "top_places",
+    "weighted_sum",
     "zeta",
 ]
