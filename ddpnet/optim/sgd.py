@@ -48,7 +48,7 @@ class SGD(Optimizer):
     def update_group(self, group: dict[str, Any]) -> None:
         """In one call for all parameters, but for the first update: ten small ones take 28 us instead of 54."""
         params = [p for p in group["params"] if p.grad is not None]
-        buffers = [self.state[p].get("momentum_buffer") for p in params] if group["momentum"] else []
+        buffers: list[Any] = [self.state[p].get("momentum_buffer") for p in params] if group["momentum"] else []
         arrays = [p.array for p in params]
         first = True in [buffer is None for buffer in buffers]
         if first or type(self).update is not SGD.update or len({type(array) for array in arrays}) != 1:

@@ -71,7 +71,8 @@ def sgd_steps(
 ) -> None:
     """`sgd_step`, not the first one, of several parameters, whose p may lie in any order."""
     dtype, numbers = None, None
-    for p, g, buf in zip(ps, gs, bufs or [None] * len(ps), strict=True):
+    moving: list[Any] = [None] * len(ps) if bufs is None else bufs
+    for p, g, buf in zip(ps, gs, moving, strict=True):
         if p.itemsize == 2 or not p.flags.c_contiguous:
             flat = np.ascontiguousarray(p)
             sgd_step(flat, g, buf, lr, momentum, dampening, weight_decay, nesterov, maximize, False)
