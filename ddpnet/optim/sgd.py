@@ -55,7 +55,7 @@ class SGD(Optimizer):
             super().update_group(group)
             return
         gradients, memory = [p.grad.array for p in params], [buffer.array for buffer in buffers]
-        kernels_for(arrays[0]).sgd_steps(arrays, gradients, memory, *_numbers(group))
+        kernels_for(arrays[0]).sgd_steps(arrays, gradients, memory or None, *_numbers(group))
         for p in params:
             p.changed()
 
