@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-_loaded: dict[str, ModuleType] = {}
+_loaded: dict[type, ModuleType] = {}
 
 
 def kernels_for(array: Any) -> Any:
     """The kernels that work on `array`; loaded at the first use."""
+    return _loaded.get(type(array)) or _load(array)
+
+
+def _load(array: Any) -> ModuleType:
     name = "cpu" if isinstance(array, np.ndarray) else "cuda"
-    module = _loaded.get(name)
-    if module is None:
-        module = _loaded[name] = importlib.import_module(f"ddpnet.kernels.{name}")
+    module = _loaded[type(array)] = importlib.import_module(f"ddpnet.kernels.{name}")
     return module

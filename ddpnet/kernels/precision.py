@@ -21,7 +21,7 @@ def through_float32(function: _Function) -> _Function:
 
     @wraps(function)
     def converting(*arguments: Any) -> Any:
-        if not is_half(arguments[0]):
+        if arguments[0].dtype.itemsize != 2 or not is_half(arguments[0]):  # 0.1 instead of 0.3 us
             return function(*arguments)
         half = arguments[0].dtype
         result = function(*(x.astype(np.float32) if is_half(x) else x for x in arguments))
@@ -37,7 +37,7 @@ def in_place_through_float32(function: _Function) -> _Function:
 
     @wraps(function)
     def converting(*arguments: Any) -> None:
-        if not is_half(arguments[0]):
+        if arguments[0].dtype.itemsize != 2 or not is_half(arguments[0]):
             function(*arguments)
             return
         copies = [x.astype(np.float32) if is_half(x) else x for x in arguments]

@@ -66,6 +66,7 @@ def _padded(x: np.ndarray, padding: Pair) -> np.ndarray:
     return padded
 
 
+@functools.lru_cache(maxsize=256)
 def _tile_pixels(width: int) -> int:
     """Pixels of a row at a time: all, or that number from 8 to 14 that computes the fewest twice."""
     return min(range(14, 7, -1), key=lambda pixels: -width % pixels) if width >= 14 else width

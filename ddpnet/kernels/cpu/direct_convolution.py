@@ -44,6 +44,7 @@ def has_few_weights(x: np.ndarray, w: np.ndarray, stride: Pair, dilation: Pair, 
     return ordinary and 0 < w.size <= FEW_WEIGHTS and x.size > 0 and not settings.DISABLE_JIT
 
 
+@functools.lru_cache(maxsize=256)
 def fills_vectors(g: Shape, x: Shape, w: Shape) -> bool:
     """Whether the gradient of x is faster here than by an unfolded matrix: by how many products are for nothing."""
     c, kw = w[1], w[3]
@@ -119,11 +120,13 @@ def _sizes(x: np.ndarray, w: np.ndarray, padding: Pair) -> tuple[int, int, int]:
     return padded, padded - w.shape[2] + 1, x.shape[3] + 2 * padding[1] - w.shape[3] + 1
 
 
+@functools.lru_cache(maxsize=256)
 def _tile_rows(outputs: int) -> int:
     """Output channels at a time: 8 where there are the registers and fewer rows are computed for nothing, else 6."""
     return 8 if WIDE and -outputs % 8 <= -outputs % 6 else 6
 
 
+@functools.lru_cache(maxsize=256)
 def _gradient_tile(outputs: int, inner: int) -> tuple[int, int]:
     """Output channels and weights whose gradients are computed together: as many sums as there are registers for."""
     columns = 3 if -inner % 3 < -inner % 5 else 5
@@ -133,6 +136,7 @@ def _gradient_tile(outputs: int, inner: int) -> tuple[int, int]:
     return few if -outputs % few < -outputs % many else many, columns
 
 
+@functools.lru_cache(maxsize=256)
 def _tile_pixels(width: int, kw: int) -> int:
     """Output pixels at a time in a gradient of the input, not fewer than a run has: the number that leaves the fewest
     over."""
