@@ -46,7 +46,7 @@ class SGD(Optimizer):
         )
 
     def update_group(self, group: dict[str, Any]) -> None:
-        """In one call for all parameters, but for the first update: ten small ones take 28 us instead of 54."""
+        """In one call for all parameters, but for the first update: those of LeNet take 40 us instead of 54."""
         params = [p for p in group["params"] if p.grad is not None]
         buffers: list[Any] = [self.state[p].get("momentum_buffer") for p in params] if group["momentum"] else []
         arrays = [p.array for p in params]

@@ -13,10 +13,10 @@ from ddpnet.kernels.cpu.vectors import INDEX, INDICES, LANES, VECTOR, Memory, br
 
 @compiled
 def maxima(x, floor, y, places):
-    """x (P, H, W), whose elements count as `floor` where they are at most that, to the maxima y (P, H // 2, W // 2) and
-    their places in a plane, the first of equals, the last NaN before all."""
-    planes, height, width = x.shape
-    rows, columns = y.shape[1:]
+    """x (N, C, H, W) to the maxima y (N, C, H // 2, W // 2) and their places in a plane, the first of equals, the last
+    NaN before all. Elements count as `floor` where they are at most that."""
+    (images, channels, height, width), (rows, columns) = x.shape, y.shape[2:]
+    planes = images * channels
     flat_x, flat_y, flat_places = x.reshape(-1), y.reshape(-1), places.reshape(-1)
     to = 0
     for plane in range(planes):
@@ -32,9 +32,9 @@ def maxima(x, floor, y, places):
 
 @compiled
 def spread(g, places, dx):
-    """g (P, H // 2, W // 2) to dx (P, H, W): g at the places of the maxima, 0 elsewhere."""
-    planes, height, width = dx.shape
-    rows, columns = g.shape[1:]
+    """g (N, C, H // 2, W // 2) to dx (N, C, H, W): g at the places of the maxima, 0 elsewhere."""
+    (images, channels, height, width), (rows, columns) = dx.shape, g.shape[2:]
+    planes = images * channels
     flat_g, flat_places, flat_dx = g.reshape(-1), places.reshape(-1), dx.reshape(-1)
     start = 0
     for plane in range(planes):
@@ -47,10 +47,11 @@ def spread(g, places, dx):
                 else:  # what is too much is overwritten by the rows below
                     _store_spread(flat_g, flat_places, start + col, flat_dx, to, width, place, LANES)
             start += columns
+        image, channel = plane // channels, plane % channels
         if 2 * columns < width:
-            dx[plane, :, width - 1] = 0
+            dx[image, channel, :, width - 1] = 0
         if 2 * rows < height:
-            dx[plane, height - 1] = 0
+            dx[image, channel, height - 1] = 0
 
 
 def _numbers(step: int, start: int = 0) -> Any:

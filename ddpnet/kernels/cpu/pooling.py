@@ -38,15 +38,16 @@ def _max_pool2d(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Elements of at most `floor` count as that much, where a pooling of float32 halves the planes."""
     n, c, h, w = x.shape
+    if x.dtype.char == "f" and halves(kernel, stride, padding, dilation, ceil_mode):
+        y, places = np.empty((n, c, h // 2, w // 2), np.float32), np.empty((n, c, h // 2, w // 2), np.int32)
+        max_of_four.maxima(np.ascontiguousarray(x), np.float32(floor), y, places)
+        return y, places
     size = [pooled_extent(*along, ceil_mode) for along in zip((h, w), kernel, stride, padding, dilation, strict=True)]
     y = np.empty((n, c, *size), x.dtype)
     places = np.empty(y.shape, np.int32)
     planes, maxima, where = (np.ascontiguousarray(a).reshape(n * c, *a.shape[2:]) for a in (x, y, places))
     if halves(kernel, stride, padding, dilation, ceil_mode):
-        if x.dtype == np.float32:
-            max_of_four.maxima(planes, np.float32(floor), maxima, where)
-        else:
-            _max_of_four(planes, maxima, where)
+        _max_of_four(planes, maxima, where)
     else:
         lowest = x.dtype.type(-np.inf) if x.dtype.kind == "f" else np.iinfo(x.dtype).min
         _max_of_windows(planes, maxima, where, lowest, *kernel, *stride, *padding, *dilation)
@@ -106,8 +107,7 @@ def max_pool2d_backward(g: np.ndarray, indices: np.ndarray, shape: tuple[int, ..
     n, c, h, w = shape
     if halved and w > LANES and g.dtype == np.float32:  # 29 instead of 53 us; narrow images: 25 and 19
         dx = np.empty(shape, g.dtype)
-        planes, where = (np.ascontiguousarray(a).reshape(n * c, *g.shape[2:]) for a in (g, indices))
-        max_of_four.spread(planes, where, dx.reshape(n * c, h, w))
+        max_of_four.spread(np.ascontiguousarray(g), np.ascontiguousarray(indices), dx)
         return dx
     dx = np.zeros(shape, g.dtype)
     outputs = g.shape[2] * g.shape[3]
