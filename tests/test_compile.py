@@ -50,6 +50,22 @@ def language() -> tuple[nn.Module, Callable[[int], list[Any]]]:
     return model, lambda n: [torch.randint(0, 11, (n, 5))]
 
 
+def masked() -> tuple[nn.Module, Callable[[int], list[Any]]]:
+    """Tensors that are made of numbers in each call: places, a triangle."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens, self.places, self.head = nn.Embedding(11, 8), nn.Embedding(5, 8), nn.Linear(40, 10)
+
+        def forward(self, x: Any) -> Any:
+            y = self.tokens(x) + self.places(torch.arange(x.shape[1], device=x.device))
+            causal = torch.tril(torch.ones(5, 5))
+            return self.head((causal @ y / torch.full((5, 1), 2.0)).flatten(1))
+
+    return Net(), lambda n: [torch.randint(0, 11, (n, 5))]
+
+
 def deep() -> tuple[nn.Module, Callable[[int], list[Any]]]:
     """Weights used twice, values with several users, a frozen parameter, and one that is not used."""
 
@@ -68,7 +84,7 @@ def deep() -> tuple[nn.Module, Callable[[int], list[Any]]]:
     return Net(), lambda n: [torch.randn(n, 6)]
 
 
-@pytest.mark.parametrize("make", [vision, language, deep])
+@pytest.mark.parametrize("make", [vision, language, deep, masked])
 def test_the_same_bits_as_written(make):
     torch.manual_seed(0)
     model, batch = make()
@@ -158,6 +174,7 @@ BESIDE = {
     "returns something": lambda seen, x: {"y": x * 2},
     "option that is no plain value": lambda seen, x: F.dropout(x, 0.5),
     "not do the same": lambda seen, x: x + torch.rand(3),
+    "not do the same each": lambda seen, x: x * (x > -100),
     "it calls backward": lambda seen, x: ((x * x).sum().backward(), x * 2)[1],
 }
 

@@ -88,6 +88,7 @@ class Compiled:
                 returned = self._plainly(args, options)
             finally:
                 mode.tape = None
+        recording.constants = witness.constants
         recording.finish()
         results = recording.results(returned)
         reason = witness.reason or recording.reason

@@ -52,6 +52,7 @@ class Recording:
         self.given: dict[int, Any] = {}
         self.count = len(arguments)
         self.reason: str | None = None
+        self.constants: Sequence[Tensor] = ()
         self._numbers = {id(tensor): number for number, tensor in enumerate(arguments)}
         self._made: list[tuple[Tensor, Any]] = []  # which keeps them, so that no other has their id
 
@@ -112,7 +113,17 @@ class Recording:
         if any(not one.is_like(two) for one, two in zip(self.operations, other.operations, strict=True)):
             return True
         pairs = ((x, other.given[number]) for number, x in self.given.items())
-        return any(one is not two if isinstance(one, Tensor) else one != two for one, two in pairs)
+        return any(not self._is_same(one, two, other) for one, two in pairs)
+
+    def _is_same(self, one: Any, two: Any, other: Recording) -> bool:
+        """Whether two given tensors or numbers are the same one, or constants that were made alike."""
+        if not isinstance(one, Tensor) or not isinstance(two, Tensor):
+            return type(one) is type(two) and bool(one == two)
+        if one is two:
+            return True
+        made = any(one is x for x in self.constants) and any(two is x for x in other.constants)
+        alike = made and not (one.requires_grad or two.requires_grad) and one.array.dtype == two.array.dtype
+        return alike and one.array.shape == two.array.shape and one.array.tobytes() == two.array.tobytes()
 
 
 def is_plain(value: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import sys
 from types import BuiltinFunctionType, CodeType, FrameType, TracebackType
 from typing import Any
@@ -20,7 +21,9 @@ from ddpnet.backend import is_array
 from ddpnet.nn.hooks import Hooked
 from ddpnet.nn.module import Module
 from ddpnet.ops.conversion import numpy
+from ddpnet.ops.creation import full, ones, zeros
 from ddpnet.ops.op import Op
+from ddpnet.ops.sequences import arange, eye, linspace, logspace
 from ddpnet.tensor import Tensor
 
 _READS, _CHANGES, _HOOKS = "it reads the values of a tensor", "it changes a tensor in place", "it uses hooks"
@@ -36,6 +39,7 @@ _KNOWN: dict[CodeType, str] = {
     backward.__code__: "it calls backward",
     grad.__code__: "it calls autograd.grad",
 }
+_MAKERS = {inspect.unwrap(maker).__code__ for maker in (arange, eye, full, linspace, logspace, ones, zeros)}
 _APPLY = Op.apply.__func__.__code__  # type: ignore[attr-defined]
 _HARMLESS: set[Any] = {len, isinstance, issubclass, getattr, hasattr, min, max, sum, abs, round, any, all, sorted, id}
 _HARMLESS_METHODS = {"items", "keys", "values", "get", "index", "count", "join", "format", "startswith", "endswith"}
@@ -48,11 +52,13 @@ _STORES = {"STORE_ATTR", "STORE_GLOBAL", "STORE_SUBSCR", "DELETE_ATTR", "DELETE_
 class Witness:
     """A context in which calls of this thread are watched: `reason` then says why they cannot be replayed, or is None.
 
+    `constants` are the tensors that were made of numbers alone, not of values of tensors or by chance.
     It takes the place of a profile function, so `can_watch` is false where a program has one.
     """
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.constants: list[Tensor] = []
         self._inside = 0
 
     @staticmethod
@@ -77,6 +83,8 @@ class Witness:
             self.reason = self.reason or _KNOWN.get(code)
             if self.reason is None and _is_foreign(frame):
                 self.reason = _stores(code)
+        elif event == "return" and frame.f_code in _MAKERS and isinstance(argument, Tensor):
+            self.constants.append(argument)
         elif event == "c_call" and self.reason is None:
             if _is_foreign(frame):
                 self.reason = None if _is_harmless(argument) else f"it calls {argument.__name__}()"
