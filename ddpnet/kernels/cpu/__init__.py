@@ -17,6 +17,7 @@ _FILES = {
     "fingerprint": "fingerprints memory_table",
     "gamma": "incomplete_gamma",
     "layer_normalization": "row_norm_backward row_norm_forward",
+    "many_rows": "many_rows_backward many_rows_forward",
     "normalization": "batch_norm_apply batch_norm_backward batch_norm_statistics",
     "optimizers": "adam_step rmsprop_step sgd_step sgd_steps",
     "partition": "kth_places top_places",

@@ -9,6 +9,7 @@ from ddpnet.kernels.cuda.few_rows import few_rows_backward, few_rows_forward
 from ddpnet.kernels.cuda.fingerprint import fingerprints, memory_table
 from ddpnet.kernels.cuda.incomplete_gamma import incomplete_gamma
 from ddpnet.kernels.cuda.layer_normalization import row_norm_backward, row_norm_forward
+from ddpnet.kernels.cuda.many_rows import many_rows_backward, many_rows_forward
 from ddpnet.kernels.cuda.normalization import batch_norm_apply, batch_norm_backward, batch_norm_statistics
 from ddpnet.kernels.cuda.optimizers import adam_step, rmsprop_step, sgd_step, sgd_steps
 from ddpnet.kernels.cuda.partition import kth_places, top_places
@@ -84,6 +85,8 @@ __all__ = [
     "log_softmax_forward",
     "lstm_step",
     "lstm_step_backward",
+    "many_rows_backward",
+    "many_rows_forward",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "mean_cross_entropy",
