@@ -46,18 +46,29 @@ class SGD(Optimizer):
         )
 
     def update_group(self, group: dict[str, Any]) -> None:
-        """In one call for all parameters, but for the first update: those of LeNet take 40 us instead of 54."""
-        params = [p for p in group["params"] if p.grad is not None]
-        buffers: list[Any] = [self.state[p].get("momentum_buffer") for p in params] if group["momentum"] else []
-        arrays = [p.array for p in params]
-        first = True in [buffer is None for buffer in buffers]
-        if first or type(self).update is not SGD.update or len({type(array) for array in arrays}) != 1:
+        """In one call for all parameters but those of the first update: LeNet's take 35 us instead of 54."""
+        if type(self).update is not SGD.update:
             super().update_group(group)
             return
-        gradients, memory = [p.grad.array for p in params], [buffer.array for buffer in buffers]
-        kernels_for(arrays[0]).sgd_steps(arrays, gradients, memory or None, *_numbers(group))
-        for p in params:
+        momentum, states = group["momentum"], self.state
+        ps: list[Any] = []
+        gs: list[Any] = []
+        buffers: list[Any] = []
+        for p in group["params"]:
+            g, array = p.grad, p.array
+            if g is None:
+                continue
+            buffer = states[p].get("momentum_buffer") if momentum else None
+            if (momentum and buffer is None) or (ps and type(array) is not type(ps[0])):
+                self.update_one(p, g, group)
+                continue
+            ps.append(array)
+            gs.append(g.array)
+            if buffer is not None:
+                buffers.append(buffer.array)
             p.changed()
+        if ps:
+            kernels_for(ps[0]).sgd_steps(ps, gs, buffers or None, *_numbers(group))
 
 
 def _numbers(group: dict[str, Any]) -> tuple[Any, ...]:
