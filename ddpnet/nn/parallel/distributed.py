@@ -15,7 +15,7 @@ from ddpnet.distributed.collectives.membership import communicator_of
 from ddpnet.distributed.collectives.memory import fill, on_host
 from ddpnet.distributed.step.grad_bucket import GradBucket, check_hook, run_hook
 from ddpnet.distributed.step.lockstep import weighted
-from ddpnet.distributed.step.reducer import Reducer
+from ddpnet.distributed.step.reduction import Reduction
 from ddpnet.distributed.trust.plan import Plan, agree
 from ddpnet.nn.module import Module
 from ddpnet.nn.parallel.arguments import IGNORED, refuse_unsupported, trainable_parameters
@@ -99,17 +99,17 @@ class DistributedDataParallel(Module, Joinable):
         self._reachable: dict[int, Tensor] = {}
         self._first_graph: list[bool] | None = None
         self._divide_by_initial_world_size = True
-        self._reducer: Reducer | None = None
+        self._reduction: Reduction | None = None
         if self._comm.size > 1:
             if init_sync:
                 agree(Plan.of(module), self._comm)
                 self._take_from(0, starts_alike)
-            self._start_reducer()
+            self._start_reduction()
 
-    def _start_reducer(self) -> None:
-        for parameter in self._parameters_of_all:  # before the Reducer's own hooks
+    def _start_reduction(self) -> None:
+        for parameter in self._parameters_of_all:  # before the reduction's own hooks
             parameter.register_post_accumulate_grad_hook(self._begin_backward)
-        self._reducer = Reducer(
+        self._reduction = Reduction(
             self.module,
             self._comm,
             self._comm.size,
@@ -131,13 +131,13 @@ class DistributedDataParallel(Module, Joinable):
         """The module's output."""
         if mode.tape is not None:
             mode.tape.reason = "it calls a DistributedDataParallel"
-        if self._reducer is None:
+        if self._reduction is None:
             return self.module(*inputs, **options)
         samples = batch_size((*inputs, *options.values()))
         if is_grad_enabled():
             self._begin_step(samples)
         self._forwards += 1
-        weight = samples if self._reducer.exchange_bucket is None else 1  # hooks give all ranks the same weight
+        weight = samples if self._reduction.exchange_bucket is None else 1  # hooks give all ranks the same weight
         with random.default_generator().at(step=self._forwards, shard=self._comm.rank), weighted(weight):
             output = self.module(*inputs, **options)
         if self.find_unused_parameters and is_grad_enabled():
@@ -155,22 +155,22 @@ class DistributedDataParallel(Module, Joinable):
 
     def _begin_step(self, samples: int) -> None:
         """The first forward after a reduction: samples, and changes of buffers, count from here."""
-        assert self._reducer is not None
+        assert self._reduction is not None
         self._structure.check()
         if self._running:  # the last backward raised, and leaves nothing behind
             self._running, self._samples = False, 0
-            self._reducer.recover()
+            self._reduction.recover()
         if not self._begun:
-            self._reducer.begin()
+            self._reduction.begin()
             self._begun, self._trained, self._samples, self._reachable = True, False, 0, {}
         elif not self._trained:  # only evaluation so far, and what was loaded since
-            self._reducer.remember_buffers()
+            self._reduction.remember_buffers()
             self._samples = 0
         self._trained = self._trained or self.training
         self._samples += samples
         if self.require_backward_grad_sync:
             self._armed = True
-            self._reducer.open(self._comm.rank, self._samples, fresh=False)
+            self._reduction.open(self._comm.rank, self._samples, fresh=False)
 
     def _begin_backward(self, parameter: Tensor) -> None:
         """The first gradient of a backward pass: at the end of the pass all are averaged."""
@@ -179,13 +179,13 @@ class DistributedDataParallel(Module, Joinable):
         self._running = True
         queue_callback(self._end_backward)
         Join.notify_join_context(self)
-        if self.find_unused_parameters and self._reducer is not None:
-            self._reducer.give_up([i for i, p in enumerate(self._parameters_of_all) if id(p) not in self._reachable])
+        if self.find_unused_parameters and self._reduction is not None:
+            self._reduction.give_up([i for i, p in enumerate(self._parameters_of_all) if id(p) not in self._reachable])
 
     def _end_backward(self) -> None:
-        assert self._reducer is not None
+        assert self._reduction is not None
         missing = self._missing_in_graph() if self.static_graph else []
-        self._reducer.close()
+        self._reduction.close()
         self._begun = self._armed = self._running = False
         if self._exchange(active=1, changed=len(missing) > 0):
             which = f"Parameter indices which did not receive grad for rank {self._comm.rank}: {missing}"
@@ -197,14 +197,14 @@ class DistributedDataParallel(Module, Joinable):
 
     def _missing_in_graph(self) -> list[int]:
         """The parameters that were used in the first step and not in this one, or the other way round."""
-        assert self._reducer is not None
-        received = self._reducer.received()
+        assert self._reduction is not None
+        received = self._reduction.received()
         first = self._first_graph = received if self._first_graph is None else self._first_graph
         return [index for index, pair in enumerate(zip(first, received, strict=True)) if pair[0] != pair[1]]
 
     def _exchange(self, *, active: int, changed: bool = False) -> bool:
         """Average over the ranks; whether the graph has changed on any."""
-        reducer = self._reducer
+        reducer = self._reduction
         assert reducer is not None
         sums = reducer.reduce(active=active, changed=changed)
         part = sums["active"] / self._comm.size
@@ -223,17 +223,17 @@ class DistributedDataParallel(Module, Joinable):
         samples, and not divided by the number of ranks, which the hook does. RuntimeError for a second hook.
         """
         check_hook(hook)
-        if self._reducer is None:
-            self._start_reducer()
-        reducer = self._reducer
+        if self._reduction is None:
+            self._start_reduction()
+        reducer = self._reduction
         assert reducer is not None
         if reducer.exchange_bucket is not None:
             raise RuntimeError("register_comm_hook or register_builtin_comm_hook can only be called once.")
         reducer.exchange_bucket = lambda index: run_hook(hook, state, self._bucket(index))
 
     def _bucket(self, index: int) -> GradBucket:
-        assert self._reducer is not None
-        memory, members, last = self._reducer.bucket(index)
+        assert self._reduction is not None
+        memory, members, last = self._reduction.bucket(index)
         parameters = [self._parameters_of_all[number] for number, _ in members]
         return GradBucket(index, Tensor(memory), [place for _, place in members], parameters, last)
 
@@ -261,9 +261,9 @@ class DistributedDataParallel(Module, Joinable):
 
     def _skip_step(self) -> None:
         """Take part in an exchange with no samples."""
-        assert self._reducer is not None
-        self._reducer.begin()
-        self._reducer.skip(self._comm.rank)
+        assert self._reduction is not None
+        self._reduction.begin()
+        self._reduction.skip(self._comm.rank)
         self._exchange(active=0)
 
     @property
