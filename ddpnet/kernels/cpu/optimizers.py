@@ -29,9 +29,9 @@ def _cast(dtype: np.dtype[Any], *values: float) -> tuple[np.floating[Any], ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def _adam_factors(dtype: np.dtype[Any], *options: Any) -> tuple[np.floating[Any], ...]:
-    """As `_cast`, for the numbers of a step of Adam."""
-    return tuple(map(dtype.type, adam.factors(*options)))
+def _adam_factors(dtype: np.dtype[Any], *options: Any) -> np.ndarray:
+    """As `_sgd_numbers`, for a step of Adam."""
+    return np.array(adam.factors(*options), dtype)
 
 
 @in_place_through_float32
@@ -132,15 +132,17 @@ def adam_step(
     """Adam, or AdamW with `decoupled` weight decay; `vmax` (amsgrad) or None; `step` counts from 1."""
     options = lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step
     factors = _adam_factors(p.dtype, *options)
-    flat = _flat(p, p), g.reshape(-1), _flat(m, p), _flat(v, p)
+    flat = _flat(p, p), g.ravel(), _flat(m, p), _flat(v, p)
     if vmax is None:
-        _adam(*flat, *factors)
+        _adam(*flat, factors)
     else:
-        _amsgrad(*flat, _flat(vmax, p), *factors)
+        _amsgrad(*flat, _flat(vmax, p), factors)
 
 
 @compiled
-def _adam(p, g, m, v, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):
+def _adam(p, g, m, v, factors):
+    rate, root, b1, a1, b2 = factors[0], factors[1], factors[2], factors[3], factors[4]
+    a2, eps, shrink, join, sign = factors[5], factors[6], factors[7], factors[8], factors[9]
     for i in range(p.size):
         value = p[i] * shrink
         d = sign * g[i] + join * value
@@ -150,7 +152,9 @@ def _adam(p, g, m, v, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):
 
 
 @compiled
-def _amsgrad(p, g, m, v, vmax, rate, root, b1, a1, b2, a2, eps, shrink, join, sign):
+def _amsgrad(p, g, m, v, vmax, factors):
+    rate, root, b1, a1, b2 = factors[0], factors[1], factors[2], factors[3], factors[4]
+    a2, eps, shrink, join, sign = factors[5], factors[6], factors[7], factors[8], factors[9]
     for i in range(p.size):
         value = p[i] * shrink
         d = sign * g[i] + join * value
