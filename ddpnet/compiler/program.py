@@ -88,7 +88,7 @@ class Program:
                 node.needs, node._inputs, node._outputs = step.needs, step.inputs, step.outputs
                 made = node.forward(*[values[number] for number in step.sources], **step.options)
                 for number, array in zip(step.results, made if step.several else (made,), strict=True):
-                    values[number] = np.asarray(array) if isinstance(array, np.generic) else array
+                    values[number] = as_array(array)
                 if step.joint is not None:
                     node.joint = values[step.results[0]]
                 for number in step.last:
@@ -124,13 +124,18 @@ class Program:
                     elif target in own and before.ndim:
                         before += gradient
                     else:
-                        found[target] = np.asarray(before + gradient)
+                        found[target] = as_array(before + gradient)
                         own.add(target)
             own.difference_update(step.results)
             del node, arrived
             for leaf in step.completes:
                 total = found.pop(leaf, None)
                 yield total if total is None or leaf in own else total.copy()
+
+
+def as_array(value: Any) -> Array:
+    """An array; NumPy gives scalars in place of those without dimensions."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _has_any(gradients: list[Array | None]) -> bool:

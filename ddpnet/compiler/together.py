@@ -14,7 +14,7 @@ import numpy as np
 
 from ddpnet import numpy_warnings
 from ddpnet.backend import Array, array_module
-from ddpnet.compiler.program import Program
+from ddpnet.compiler.program import Program, as_array
 from ddpnet.compiler.steps import Step
 from ddpnet.ops.op import Op
 from ddpnet.ops.shape import View
@@ -101,7 +101,7 @@ class Together:
         columns = [self._part(number) for number in step.sources]
         made = [node.forward(*operands, **step.options) for node, *operands in zip(nodes, *columns, strict=True)]
         for place, number in enumerate(step.results):
-            self._values[number] = [_array(each[place] if step.several else each) for each in made]
+            self._values[number] = [as_array(each[place] if step.several else each) for each in made]
         if step.joint is not None:
             for node, maxima in zip(nodes, self._values[step.results[0]], strict=True):
                 node.joint = maxima
@@ -173,7 +173,7 @@ class Together:
             found[number] = gradient
         elif isinstance(before, list) or isinstance(gradient, list):
             pairs = zip(self._parts(before), self._parts(gradient), strict=True)
-            found[number] = [_array(one + two) for one, two in pairs]
+            found[number] = [as_array(one + two) for one, two in pairs]
         else:
             found[number] = before + gradient
 
@@ -182,10 +182,6 @@ def _node(step: Step) -> Any:
     node = _new(step.kind)
     node.needs, node._inputs, node._outputs = step.needs, step.inputs, step.outputs
     return node
-
-
-def _array(value: Any) -> Any:
-    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _propagate(step: Step, node: Op, arrived: list[Any]) -> Sequence[Any]:
