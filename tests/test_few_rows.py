@@ -113,6 +113,9 @@ def test_weights_of_other_kinds() -> None:
     assert cpu.few_rows_forward(x, np.asfortranarray(w), b) is None
     assert cpu.few_rows_forward(x.astype(np.float64), w.astype(np.float64), b.astype(np.float64)) is None
     assert cpu.few_rows_backward(g, x, np.asfortranarray(w), (True,) * 3) is None
+    swapped = x.astype(x.dtype.newbyteorder())
+    assert cpu.few_rows_forward(swapped, w, b) is None
+    assert cpu.few_rows_backward(g, swapped, w, (True,) * 3) is None
     for dtype, tolerance in ((ddpnet.float64, 1e-12), (ddpnet.bfloat16, 0.02)):
         tensors = [ddpnet.tensor(a).to(dtype).requires_grad_() for a in (x, w, b)]
         y = ddpnet.nn.functional.linear(*tensors)
