@@ -51,6 +51,8 @@ class Program:
             if flows
         }
         self._in_graph = [number in made and number in differentiable for number in results]
+        self.plans: dict[tuple[int, int], dict[int, Any]] = {}
+        """What `Together` has found for so many groups of so many rows."""
         self._watched = sorted(_saved(recording) & {*tensors, *results})
 
     def fits(self) -> bool:

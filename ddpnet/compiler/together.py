@@ -23,6 +23,8 @@ from ddpnet.tensor import Tensor
 Parts = list[Any]
 """A value by group, where it is not an array of the rows of all groups."""
 
+_Plan = tuple[int, dict[str, Any]] | None
+
 _new = object.__new__
 
 
@@ -37,8 +39,11 @@ class Together:
         self._nodes: list[Any] = []
         warned = numpy_warnings.off()
         try:
-            for step in program.steps:
-                self._nodes.append(self._forward(step))
+            plans = program.plans.setdefault((groups, self._rows), {})
+            for place, step in enumerate(program.steps):
+                if place not in plans:
+                    plans[place] = self._plan(step)
+                self._nodes.append(self._forward(step, plans[place]))
                 for number in step.last:
                     del self._values[number]
         finally:
@@ -84,19 +89,20 @@ class Together:
 
     # Steps
 
-    def _forward(self, step: Step) -> Any:
+    def _forward(self, step: Step, plan: _Plan) -> Any:
         """Compute a step; returns its node, or those of the groups."""
-        node, first = _node(step), step.sources[0]
-        options = self._options_for_all(step, node, first)
-        if options is not None:
-            whole = self._whole(self._values[first])
-            node._inputs = [
-                meta if number in self._shared or meta is None else (whole.shape, meta[1])
-                for number, meta in zip(step.sources, step.inputs or [None] * len(step.sources), strict=True)
-            ]
-            made = node.forward(whole, *[self._shared[number] for number in step.sources[1:]], **options)
-            self._keep(step, node, made)
-            return node
+        if plan is None:
+            return self._forward_each(step)
+        place, options = plan
+        node, operands = _node(step), [self._shared.get(number) for number in step.sources]
+        operands[place] = whole = self._whole(self._values[step.sources[place]])
+        if step.inputs is not None and step.inputs[place] is not None:
+            node._inputs = [*step.inputs]
+            node._inputs[place] = whole.shape, whole.dtype
+        self._keep(step, node, node.forward(*operands, **options))
+        return node
+
+    def _forward_each(self, step: Step) -> list[Any]:
         nodes = [_node(step) for _ in range(self._groups)]
         columns = [self._part(number) for number in step.sources]
         made = [node.forward(*operands, **step.options) for node, *operands in zip(nodes, *columns, strict=True)]
@@ -107,20 +113,23 @@ class Together:
                 node.joint = maxima
         return nodes
 
-    def _options_for_all(self, step: Step, node: Op, first: int) -> dict[str, Any] | None:
-        """The options with which a step takes the rows of all groups at once; None if it cannot."""
-        value = self._values[first]
-        if first in self._shared or not self._shared.keys() >= {*step.sources[1:]}:
+    def _plan(self, step: Step) -> _Plan:
+        """How a step takes the rows of all groups at once: the place of the operand that has them, and the options."""
+        places = [place for place, number in enumerate(step.sources) if number not in self._shared]
+        if len(places) != 1:
             return None
-        like = value[0] if isinstance(value, list) else value
+        value = self._values[step.sources[places[0]]]
+        like = self._parts(value)[0]
+        if not like.ndim or len(like) != self._rows:
+            return None
         if step.kind is View:
             rows, *rest = step.options["shape"]
             fits = rows == self._rows and not isinstance(value, list)
-            return {"shape": (rows * self._groups, *rest)} if fits else None
-        if not like.ndim or (isinstance(value, list) and len(like) != self._rows):
-            return None
-        others = [self._shared[number] for number in step.sources[1:]]
-        return step.options if node.is_by_row(like, *others, **step.options) else None
+            return (places[0], {"shape": (rows * self._groups, *rest)}) if fits else None
+        operands = [self._shared.get(number) for number in step.sources]
+        operands[places[0]] = like
+        by_row = _node(step).is_by_row(self._rows * self._groups, *operands, **step.options)
+        return (places[0], step.options) if by_row else None
 
     def _keep(self, step: Step, node: Op, made: Any) -> None:
         for number, array in zip(step.results, made if step.several else (made,), strict=True):

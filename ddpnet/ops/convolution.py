@@ -34,7 +34,7 @@ __all__ = [
 class Convolution(Op):
     """x (N, C, H, W), w (O, C / groups, KH, KW) and b (O,) to (N, O, OH, OW); with one dimension (N, C, L)."""
 
-    def is_by_row(self, x, w, b, **options):
+    def is_by_row(self, most, x, w, b, **options):
         return x.ndim == 4 and kernels_for(x).goes_image_by_image(x, w, **options, gradient=self.needs[0])
 
     def forward(self, x, w, b, stride, padding, dilation, groups):

@@ -19,6 +19,9 @@ class Linear(Op):
 
     graph_name = "AddmmBackward0"
 
+    def is_by_row(self, most, b, x, w):
+        return kernels_for(x).goes_row_by_row(most, x, w, b, self.needs)
+
     def forward(self, b, x, w):
         self.save(x if self.needs[2] else None, w if self.needs[1] else None)
         y = kernels_for(x).few_rows_forward(x, w, b)

@@ -82,9 +82,10 @@ class Op(Node):
         """`backward` with Tensors, recorded; `self.saved` has Tensors, too."""
         return self.backward(*gradients)
 
-    def is_by_row(self, *inputs: Any, **options: Any) -> bool:
-        """Whether each row of the output (its first dimension) follows from the same row of the first input alone, with
-        the same bits whatever the other rows are and however many; and, if it is needed, its gradient from its own."""
+    def is_by_row(self, most: int, *inputs: Any, **options: Any) -> bool:
+        """Whether each row of the output (its first dimension) follows from the same row of one of the inputs alone,
+        with the same bits whatever the other rows are, and for any number of them from that of the input to `most`;
+        and, if it is needed, its gradient from its own."""
         return False
 
     def save(self, *arrays: Array) -> None:

@@ -32,7 +32,7 @@ class MaxPool2d(Op):
     graph_name = "MaxPool2DWithIndicesBackward0"
     differentiable = (True, False)
 
-    def is_by_row(self, x, dims, **options):
+    def is_by_row(self, most, x, dims, **options):
         return x.ndim > dims + 1
 
     def forward(self, x, dims, kernel, stride, padding, dilation, ceil_mode, of_relu=False):

@@ -13,7 +13,7 @@ _FILES = {
     "convolution": "conv2d_backward conv2d_forward goes_image_by_image",
     "ctc": "ctc_backward ctc_forward",
     "elementwise": "relu_backward relu_forward select",
-    "few_rows": "few_rows_backward few_rows_forward",
+    "few_rows": "few_rows_backward few_rows_forward goes_row_by_row",
     "fingerprint": "fingerprints memory_table",
     "gamma": "incomplete_gamma",
     "layer_normalization": "row_norm_backward row_norm_forward",

@@ -80,6 +80,15 @@ def few_rows_backward(
     return db if needs[0] else None, dx if needs[1] else None, dw if needs[2] else None
 
 
+def goes_row_by_row(
+    most: int, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, needs: tuple[bool, bool, bool]
+) -> bool:
+    """Whether both functions take x with all numbers of rows up to `most`: each row then has the bits of its own."""
+    dense = x.ndim == 2 and _is_float32(x) and _is_dense(w) and (b is None or _is_float32(b))
+    fits = dense and len(x) >= _ROWS and most <= _MOST_ROWS and len(w) >= 4 and w.shape[1] >= _TWO
+    return fits and (not any(needs) or most <= _MOST_ROWS_BACK or w.size <= _SMALL_WEIGHTS)
+
+
 def _is_float32(x: np.ndarray) -> bool:
     return x.dtype == _FLOAT32 and not settings.DISABLE_JIT
 

@@ -5,7 +5,7 @@ from ddpnet.kernels.cuda.attention import attention_backward, attention_forward,
 from ddpnet.kernels.cuda.convolution import conv2d_backward, conv2d_forward, goes_image_by_image
 from ddpnet.kernels.cuda.ctc import ctc_backward, ctc_forward
 from ddpnet.kernels.cuda.elementwise import relu_backward, relu_forward, select
-from ddpnet.kernels.cuda.few_rows import few_rows_backward, few_rows_forward
+from ddpnet.kernels.cuda.few_rows import few_rows_backward, few_rows_forward, goes_row_by_row
 from ddpnet.kernels.cuda.fingerprint import fingerprints, memory_table
 from ddpnet.kernels.cuda.incomplete_gamma import incomplete_gamma
 from ddpnet.kernels.cuda.layer_normalization import row_norm_backward, row_norm_forward
@@ -75,6 +75,7 @@ __all__ = [
     "gelu_backward",
     "gelu_forward",
     "goes_image_by_image",
+    "goes_row_by_row",
     "gru_step",
     "gru_step_backward",
     "incomplete_gamma",

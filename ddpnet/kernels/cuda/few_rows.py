@@ -7,6 +7,11 @@ from typing import Any
 Array = Any
 
 
+def goes_row_by_row(most: int, x: Array, w: Array, b: Array | None, needs: tuple[bool, bool, bool]) -> bool:
+    """False: nothing is known of how the library divides the products."""
+    return False
+
+
 def few_rows_forward(x: Array, w: Array, b: Array | None) -> None:
     """None: the product is left to cuBLAS."""
 
