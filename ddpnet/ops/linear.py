@@ -24,7 +24,10 @@ class Linear(Op):
 
     def forward(self, b, x, w):
         self.save(x if self.needs[2] else None, w if self.needs[1] else None)
-        y = kernels_for(x).few_rows_forward(x, w, b)
+        kernels = kernels_for(x)
+        y = kernels.few_rows_forward(x, w, b)
+        if y is None:
+            y = kernels.many_rows_forward(x, w, b)
         if y is None:
             y = _folded(x, w.T)
             if b is not None:
@@ -32,7 +35,12 @@ class Linear(Op):
         return y
 
     def backward(self, g):
-        return kernels_for(g).few_rows_backward(g, *self.saved, self.needs) or self.differentiable_backward(g)
+        kernels = kernels_for(g)
+        return (
+            kernels.few_rows_backward(g, *self.saved, self.needs)
+            or kernels.many_rows_backward(g, *self.saved, self.needs)
+            or self.differentiable_backward(g)
+        )
 
     def differentiable_backward(self, g):
         x, w = self.saved

@@ -1,0 +1,144 @@
+"""Linear layers for a batch of many rows."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ddpnet
+from ddpnet.kernels import cpu
+
+SHAPES = [(64, 32, 32), (65, 33, 47), (64, 520, 32), (601, 40, 50), (1030, 128, 96), (70, 1500, 1100), (700, 64, 4200)]
+"""Rows, inputs and outputs: whole tiles, tiles that overlap, one or several parts of what is summed over, and gradients
+of the weights that BLAS makes and that are made here."""
+ELSEWHERE = [(63, 64, 32), (65, 64, 31), (65, 31, 64), (0, 64, 32)]
+"""As above, which all are left to BLAS or to the kernels for few rows."""
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def layer(n: int, i: int, o: int) -> list[np.ndarray]:
+    """x, w, b and a gradient."""
+    return [normal(seed, *shape) for seed, shape in enumerate([(n, i), (o, i), (o,), (n, o)])]
+
+
+def exact(x: Any, w: Any, b: Any, g: Any) -> list[np.ndarray]:
+    """The result, and the gradients of b, x and w."""
+    x, w, b, g = (a.astype(np.float64) for a in (x, w, b, g))
+    return [x @ w.T + b, g.sum(0), g @ w, g.T @ x]
+
+
+def close(actual: Any, expected: np.ndarray) -> None:
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~finite], expected[~finite].astype(np.float32))
+    error = np.abs(actual[finite] - expected[finite])
+    assert error.max(initial=0) <= 1e-5 * np.abs(expected[finite]).max(initial=1e-3)
+
+
+def derived(x: Any, w: Any, b: Any, g: Any) -> list[np.ndarray]:
+    """As `exact`, by `linear`."""
+    tensors = [ddpnet.tensor(a, requires_grad=True) for a in (x, w, b)]
+    y = ddpnet.nn.functional.linear(*tensors)
+    y.backward(ddpnet.tensor(g))
+    dx, dw, db = (t.grad.numpy() for t in tensors)
+    return [y.detach().numpy(), db, dx, dw]
+
+
+@pytest.mark.parametrize("shape", SHAPES + ELSEWHERE)
+def test_result_and_gradients(shape: tuple[int, int, int]) -> None:
+    arrays = layer(*shape)
+    for actual, expected in zip(derived(*arrays), exact(*arrays), strict=True):
+        assert actual.dtype == np.float32
+        close(actual, expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kernels_take_these(shape: tuple[int, int, int]) -> None:
+    x, w, b, g = layer(*shape)
+    y, *gradients = exact(x, w, b, g)
+    close(cpu.many_rows_forward(x, w, b), y)
+    close(cpu.many_rows_forward(x, w, None), y - b)
+    for needs in itertools.product([False, True], repeat=3):
+        if any(needs):
+            found = cpu.many_rows_backward(g, x if needs[2] else None, w if needs[1] else None, needs)
+            assert [a is not None for a in found] == list(needs)
+            for actual, expected in zip(found, gradients, strict=True):
+                if actual is not None:
+                    close(actual, expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", range(4))
+def test_what_is_not_finite(which: int, value: float) -> None:
+    arrays = layer(70, 70, 45)
+    arrays[which].reshape(-1)[[3, -1]] = value
+    with np.errstate(invalid="ignore"):
+        wanted = exact(*arrays)
+    for actual, expected in zip(derived(*arrays), wanted, strict=True):
+        close(actual, expected)
+
+
+def test_any_place_and_layout_has_the_same_bits() -> None:
+    def elsewhere(a: np.ndarray) -> np.ndarray:
+        """The same numbers off any boundary."""
+        wide = np.full(a.size + 1, np.nan, np.float32)[1:].reshape(a.shape)
+        wide[...] = a
+        return wide
+
+    x, w, b, g = layer(601, 84, 3200)
+    moved = [elsewhere(a) for a in (x, w, b, g)]
+    stacked = [x.reshape(1, -1, x.shape[1]), w, np.repeat(b, 2)[::2], g.reshape(1, -1, g.shape[1])]
+    y, gradients = cpu.many_rows_forward(x, w, b), cpu.many_rows_backward(g, x, w, (True,) * 3)
+    for xs, ws, bs, gs in (moved, stacked):
+        again = cpu.many_rows_forward(xs, ws, bs), *cpu.many_rows_backward(gs, xs, ws, (True,) * 3)
+        for actual, expected in zip(again, (y, *gradients), strict=True):
+            np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
+
+
+def test_a_row_has_the_same_bits_among_any_others() -> None:
+    x, w, b, _ = layer(200, 84, 50)
+    whole = cpu.many_rows_forward(x, w, b)
+    assert whole is not None
+    for start, stop in ((0, 64), (3, 150), (101, 200)):
+        np.testing.assert_array_equal(cpu.many_rows_forward(x[start:stop], w, b), whole[start:stop])
+
+
+def test_weights_of_other_kinds() -> None:
+    x, w, b, g = layer(80, 64, 40)
+    assert cpu.many_rows_forward(x, np.asfortranarray(w), b) is None
+    assert cpu.many_rows_forward(x.astype(np.float64), w.astype(np.float64), b.astype(np.float64)) is None
+    assert cpu.many_rows_backward(g, x, np.asfortranarray(w), (True,) * 3) is None
+    assert cpu.many_rows_backward(g, np.asfortranarray(x), w, (True,) * 3) is None
+    swapped = x.astype(x.dtype.newbyteorder())
+    assert cpu.many_rows_forward(swapped, w, b) is None
+    assert cpu.many_rows_backward(g, swapped, w, (True,) * 3) is None
+    for dtype, tolerance in ((ddpnet.float64, 1e-12), (ddpnet.bfloat16, 0.02)):
+        tensors = [ddpnet.tensor(a).to(dtype).requires_grad_() for a in (x, w, b)]
+        y = ddpnet.nn.functional.linear(*tensors)
+        y.backward(ddpnet.tensor(g).to(dtype))
+        found = [y, *(tensors[place].grad for place in (2, 0, 1))]
+        rounded = [a.detach().double().numpy() for a in tensors], ddpnet.tensor(g).to(dtype).double().numpy()
+        for actual, expected in zip(found, exact(*rounded[0], rounded[1]), strict=True):
+            assert actual.dtype is dtype
+            error = np.abs(actual.detach().double().numpy() - expected).max()
+            assert error <= tolerance * np.abs(expected).max()
+
+
+def test_second_derivatives() -> None:
+    torch = pytest.importorskip("torch")
+    x, w, b, _ = layer(66, 40, 34)
+
+    def twice(library: Any, dtype: Any) -> list[np.ndarray]:
+        tensors = [library.tensor(a.tolist(), dtype=dtype, requires_grad=True) for a in (x, w, b)]
+        y = library.nn.functional.linear(*tensors)
+        first = library.autograd.grad((y * y * y).sum(), tensors, create_graph=True)
+        sum((d * d).sum() for d in first).backward()
+        return [t.grad.detach().numpy() for t in tensors]
+
+    for actual, expected in zip(twice(ddpnet, ddpnet.float32), twice(torch, torch.float64), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
