@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet.kernels.cpu.compiled import compiled
-from ddpnet.kernels.cpu.exponential import erfc, exp
+from ddpnet.kernels.cpu.exponential import exp, normal
 
 _SLOPE = math.sqrt(2 / math.pi)
 _CUBE = 0.044715
@@ -75,24 +75,22 @@ def _silu_backward(g, x, y):
 
 @compiled
 def _normal_cdf(x, y):
-    half, scale = x.dtype.type(0.5), x.dtype.type(-math.sqrt(0.5))
     for i in range(x.size):
-        y[i] = half * erfc(x[i] * scale)
+        y[i] = normal(x[i])[0]
 
 
 @compiled
 def _gelu_forward(x, y):
-    half, scale = x.dtype.type(0.5), x.dtype.type(-math.sqrt(0.5))
     for i in range(x.size):
-        y[i] = x[i] * (half * erfc(x[i] * scale))
+        y[i] = x[i] * normal(x[i])[0]
 
 
 @compiled
 def _gelu_backward(g, x, y):
-    half, scale = x.dtype.type(0.5), x.dtype.type(-math.sqrt(0.5))
     density = x.dtype.type(1 / math.sqrt(2 * math.pi))
     for i in range(x.size):
-        y[i] = g[i] * (half * erfc(x[i] * scale) + x[i] * (density * exp(-half * (x[i] * x[i]))))
+        below, power = normal(x[i])
+        y[i] = g[i] * (below + x[i] * (density * power))
 
 
 @compiled

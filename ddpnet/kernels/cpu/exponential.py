@@ -1,4 +1,4 @@
-"""Exponential, sigmoid, tanh and error function for compiled loops; those of float32 are polynomials, which become
+"""Exponential, sigmoid, tanh and normal distribution for compiled loops; those of float32 are polynomials, which become
 vector code.
 
 On a Zen 4, a number: exp 0.27 ns, tanh and sigmoid 0.34; the C library's exp takes 2.4.
@@ -20,6 +20,7 @@ _LOWEST, _HIGHEST = _F(-87.33654), _F(88.72283)
 _FLAT = _F(20)  # tanh(10) is 1
 _ROUNDING = _F(1.5 * 2**23)
 """Added to a small number, it leaves the nearest integer in the lowest bits of the sum."""
+_ROOT_HALF = math.sqrt(0.5)
 _MANTISSA_BITS, _BITS_OF_ONE = np.int32(23), np.int32(127 << 23)
 _FASTMATH = {"contract", "nsz"}
 
@@ -39,9 +40,10 @@ def tanh(x: Any) -> Any:
     return math.tanh(x)
 
 
-def erfc(x: Any) -> Any:
-    """1 - erf(x); of float32 within 1.2e-7 of the value (Press et al., Numerical Recipes, 6.2)."""
-    return math.erfc(x)
+def normal(x: Any) -> Any:
+    """The probability that a normal number is below x, and exp(-x**2 / 2), from which it is made; of float32
+    within 6e-7 of the value for x above -3, and 4e-6 as long as it is a float32."""
+    return 0.5 * math.erfc(x * -_ROOT_HALF), math.exp(-0.5 * (x * x))
 
 
 @register_jitable(fastmath=_FASTMATH)
@@ -111,29 +113,35 @@ def _tanh(x: Any) -> Any:
     return tanh_of_float32
 
 
-@overload(erfc, jit_options={"fastmath": _FASTMATH})
-def _erfc(x: Any) -> Any:
+@register_jitable(fastmath=_FASTMATH)
+def _tail(z):
+    """erfc(z) * exp(z**2) for z >= 0, within 5e-8 of the value but for rounding: t times a polynomial in it with
+    t = 1 / (1 + z / 2), fitted up to z = 9.3, where erfc is less than any float32."""
+    t = _ONE / (_ONE + _HALF * z)
+    p = _F(-0.0588012747)
+    p = p * t + _F(0.283262461)
+    p = p * t + _F(-0.484466940)
+    p = p * t + _F(0.274920374)
+    p = p * t + _F(-0.0244417675)
+    p = p * t + _F(0.201754838)
+    p = p * t + _F(0.243341714)
+    p = p * t + _F(0.282342225)
+    p = p * t + _F(0.282088339)
+    return p * t
+
+
+@overload(normal, jit_options={"fastmath": _FASTMATH})
+def _normal(x: Any) -> Any:
     if x != types.float32:
 
-        def erfc_of_float64(x: Any) -> Any:
-            return math.erfc(x)
+        def normal_of_float64(x: Any) -> Any:
+            return 0.5 * math.erfc(x * -_ROOT_HALF), math.exp(-0.5 * (x * x))
 
-        return erfc_of_float64
+        return normal_of_float64
 
-    def erfc_of_float32(x: Any) -> Any:
-        z = abs(x)
-        t = _ONE / (_ONE + _HALF * z)
-        p = _F(0.17087277)
-        p = p * t + _F(-0.82215223)
-        p = p * t + _F(1.48851587)
-        p = p * t + _F(-1.13520398)
-        p = p * t + _F(0.27886807)
-        p = p * t + _F(-0.18628806)
-        p = p * t + _F(0.09678418)
-        p = p * t + _F(0.37409196)
-        p = p * t + _F(1.00002368)
-        p = p * t + _F(-1.26551223)
-        y = t * exp(p - z * z)
-        return y if x >= _F(0) else _F(2) - y
+    def normal_of_float32(x: Any) -> Any:
+        power = exp(-_HALF * (x * x))
+        y = _HALF * _tail(abs(x) * _F(_ROOT_HALF)) * power
+        return (_ONE - y if x >= _F(0) else y), power
 
-    return erfc_of_float32
+    return normal_of_float32
