@@ -66,7 +66,7 @@ class _Run:
         agree(Plan.of(self.model, self.optimizer, script=False, **facts), comm)
         broadcast_state(self.model, comm)
         self.reducer = self._reducer(saved)
-        self.shards = Shards(self.model, self.reducer, self.train_set)
+        self.shards = Shards(self.model, self.reducer, self.train_set, spared=settings.accumulate > 1)
         # ZeRO cuts the optimizer's state over the ranks: there is nothing to compare.
         watched = None if settings.zero else self.optimizer
         self.watch = Watch(self.model, watched, comm, settings.on_desync, settings.fingerprint_every)
