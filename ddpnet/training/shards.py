@@ -15,7 +15,6 @@ from ddpnet.tensor import Tensor
 from ddpnet.training.evaluation import hits
 from ddpnet.training.images import Split
 
-
 _MOST_ROWS = 256
 """Images of a rank up to which they are computed at once: with LeNet in 0.7 (32 images) to 0.96 (256) of the time."""
 
