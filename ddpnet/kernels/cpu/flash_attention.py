@@ -12,7 +12,8 @@ from numba.core import config
 
 from ddpnet.kernels.cpu.compiled import compiled
 from ddpnet.kernels.cpu.score_blocks import CHUNK, RUN, hide, slopes, weigh
-from ddpnet.kernels.cpu.vectors import WIDE, add_outer, add_to, store, zeros
+from ddpnet.kernels.cpu.vector_moves import turn
+from ddpnet.kernels.cpu.vectors import LANES, WIDE, add_outer, add_to, store, zeros
 from ddpnet.kernels.cpu.workspace import workspace
 
 ROWS = 8 if WIDE else 4
@@ -134,14 +135,16 @@ def _unpack(packed, pitch, x, at, step, rows, width):
 
 @compiled
 def _columns(x, at, step, rows, width, packed, pitch):
-    """Copy the transposed matrix (width, rows), its rows `pitch` numbers apart with 0 behind."""
-    for r in range(rows):
-        source = x[at : at + width]
-        for e in range(width):
-            packed[np.uint64(e * pitch + r)] = source[e]
-        at += step
-    for e in range(width):
-        packed[e * pitch + rows : e * pitch + pitch] = 0
+    """Copy the transposed matrix (width, rows), its rows `pitch` numbers apart, with the last column behind."""
+    if width < LANES:
+        for r in range(pitch):
+            for e in range(width):
+                packed[np.uint64(e * pitch + r)] = x[np.uint64(at + min(r, rows - 1) * step + e)]
+        return
+    for r in range(0, pitch, LANES):
+        for e in range(0, width, LANES):
+            first = min(e, width - LANES)  # the last one overlaps the one before
+            turn(x, at + r * step + first, step, rows - r, packed, first * pitch + r, pitch)
 
 
 @compiled
