@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -367,3 +368,22 @@ def test_is_compiling_while_recorded():
         model(torch.ones(1))
     assert seen == [False, True, False]
     assert not torch.compiler.is_compiling()
+
+
+def test_what_garbage_collection_calls_is_no_part_of_a_call():
+    """Callbacks of the collector may come at any time; a thousand lists make one come in every call."""
+    seen: list[int] = []
+
+    def callback(phase: str, info: dict[str, int]) -> None:
+        seen.append(1)
+
+    gc.callbacks.append(callback)
+    try:
+        model = torch.compile(lambda x: (x * len([[] for _ in range(1000)])).exp())
+        for _ in range(CALLS):
+            model(torch.zeros(2))
+    finally:
+        gc.callbacks.remove(callback)
+    assert seen
+    assert gc.isenabled()
+    assert len(programs(model)) == 1

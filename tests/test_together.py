@@ -54,6 +54,7 @@ def test_bits_of_each_group(make, rows, groups):
     parts = [slice(start, start + rows) for start in range(0, rows * groups, rows)]
     for _ in range(3):
         compiled(x[parts[0]].clone(), y[parts[0]].clone())
+    assert not compiled.reasons
     (program,) = programs(compiled)
     run = Together(program, [x.array, y.array], groups)
     losses, outputs = run.result(0), run.result(1)

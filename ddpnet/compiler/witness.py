@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import inspect
 import sys
 from types import BuiltinFunctionType, CodeType, FrameType, TracebackType
@@ -59,7 +60,7 @@ class Witness:
     def __init__(self) -> None:
         self.reason: str | None = None
         self.constants: list[Tensor] = []
-        self._inside = 0
+        self._inside, self._collects = 0, gc.isenabled()
 
     @staticmethod
     def can_watch() -> bool:
@@ -67,6 +68,7 @@ class Witness:
         return sys.getprofile() is None and mode.observer is None
 
     def __enter__(self) -> Witness:
+        gc.disable()  # what is called when garbage is found does not belong to the call
         sys.setprofile(self._look)
         return self
 
@@ -74,6 +76,8 @@ class Witness:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         sys.setprofile(None)
+        if self._collects:
+            gc.enable()
 
     def _look(self, frame: FrameType, event: str, argument: Any) -> None:
         if frame.f_code is _APPLY and event in ("call", "return"):
