@@ -17,8 +17,8 @@ from ddpnet.kernels.cpu.workspace import workspace
 
 _RUN = 2 * LANES
 """Columns of a tile."""
-_ROWS, _REST = (12, 4) if WIDE else (6, 2)
-"""Of a tile, and of one for the last rows."""
+_ROWS = 12 if WIDE else 6
+"""Of a tile."""
 _ROW, _LINE = 512 + LANES, 16 if WIDE else 8
 """How far apart the rows of the left factor are laid, or its columns if those are dense."""
 _DEPTH, _LINES, _PANELS = 512, 192, 2**17
@@ -62,7 +62,7 @@ def many_rows_backward(
     if g.ndim < 2 or not used or not all(factor is not None and _is_dense(factor) for factor in (g, *used)):
         return None
     rows, inputs = _rows(g), used[0].shape[-1]  # type: ignore[union-attr]
-    if not _is_worth(len(rows), rows.shape[1], inputs):
+    if not _is_worth(len(rows), inputs, rows.shape[1]):
         return None
     db, dx, dw, zero = None, None, None, np.zeros(inputs, np.float32)
     if needs[1] and w is not None:
@@ -84,8 +84,10 @@ def _is_dense(x: np.ndarray) -> bool:
     return x.dtype == np.float32 and x.flags.c_contiguous and not settings.DISABLE_JIT
 
 
-def _is_worth(rows: int, outputs: int, inputs: int) -> bool:
-    return rows >= _FEWEST and min(outputs, inputs) >= _RUN and rows * outputs * inputs >= _WORTH
+def _is_worth(rows: int, width: int, depth: int) -> bool:
+    """Whether a product (rows, width), sums over `depth`, is made here: what is computed behind its width is little."""
+    much = rows >= _FEWEST and min(width, depth) >= _RUN and rows * width * depth >= _WORTH
+    return much and 8 * (-(-width // _RUN) * _RUN) <= 9 * width
 
 
 def _rows(x: np.ndarray) -> np.ndarray:
@@ -174,31 +176,27 @@ def _lay_columns(b, at, step, depth, width, panels):
 
 
 @compiled
-def _lay_tile(a, at, a_row, a_step, rows, depth, tile):
-    """Some rows of the left factor: as rows, or as columns if those are dense."""
+def _lay_tile(a, at, a_row, a_step, depth, tile):
+    """_ROWS rows of the left factor: as rows, or as columns if those are dense."""
     if a_step == 1:
-        for r in range(rows):
+        for r in range(_ROWS):
             for k in range(0, depth, LANES):
                 copy(a, at + r * a_row + k, tile, r * _ROW + k, 0, depth - k)
     else:
         for k in range(depth):
             for r in range(0, _LINE, LANES):
-                copy(a, at + k * a_step + r, tile, k * _LINE + r, 0, rows - r)
+                copy(a, at + k * a_step + r, tile, k * _LINE + r, 0, _ROWS - r)
 
 
 @compiled
 def _block(a, at, a_row, a_step, panels, depth, start, s_at, s_row, c, c_at, c_row, rows, width, tile):
     """c = start + a @ the panels, of which `width` columns count; rows of `start` are `s_row` apart, 0 for one row."""
     down, along = (_ROW, 1) if a_step == 1 else (1, _LINE)
-    done = 0
-    while done < rows:
-        whole = rows - done > _REST
-        row = min(done, rows - (_ROWS if whole else _REST))  # the last tile overlaps the one before
-        _lay_tile(a, at + row * a_row, a_row, a_step, _ROWS if whole else _REST, depth, tile)
-        s, y, skip = s_at + row * s_row, c_at + row * c_row, done - row
-        following = min(done + _ROWS, rows - _ROWS)
+    for done in range(0, rows, _ROWS):
+        row = min(done, rows - _ROWS)  # the last tile overlaps the one before
+        _lay_tile(a, at + row * a_row, a_row, a_step, depth, tile)
+        s, y, following = s_at + row * s_row, c_at + row * c_row, min(row + _ROWS, rows - _ROWS)
         for col in range(0, width, _RUN):
-            t, p = 0, col * depth
             for r in range(_ROWS):
                 prefetch(c, y + col + r * c_row, True)
                 prefetch(c, y + col + r * c_row + LANES, True)
@@ -206,18 +204,9 @@ def _block(a, at, a_row, a_step, panels, depth, start, s_at, s_row, c, c_at, c_r
                 for r in range(col // _RUN, _ROWS, (width + _RUN - 1) // _RUN):
                     for k in range(0, depth, LANES):
                         prefetch(a, at + (following + r) * a_row + k, False)
-            if whole:
-                sums = zeros(_ROWS, 2)
-                for _ in range(depth):
-                    sums = add_outer(sums, tile, t, down, panels, p)
-                    t += along
-                    p += _RUN
-                store_sum(sums, start, s + col, s_row, c, y + col, c_row, skip, width - col)
-            else:
-                rest = zeros(_REST, 2)
-                for _ in range(depth):
-                    rest = add_outer(rest, tile, t, down, panels, p)
-                    t += along
-                    p += _RUN
-                store_sum(rest, start, s + col, s_row, c, y + col, c_row, skip, width - col)
-        done += _ROWS if whole else _REST
+            t, p, sums = 0, col * depth, zeros(_ROWS, 2)
+            for _ in range(depth):
+                sums = add_outer(sums, tile, t, down, panels, p)
+                t += along
+                p += _RUN
+            store_sum(sums, start, s + col, s_row, c, y + col, c_row, done - row, width - col)
