@@ -387,3 +387,18 @@ def test_what_garbage_collection_calls_is_no_part_of_a_call():
     assert seen
     assert gc.isenabled()
     assert len(programs(model)) == 1
+
+
+def test_gradients_come_one_after_the_other():
+    """What waits for a gradient, such as its exchange, gets it while backward goes on."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1))
+    compiled = torch.compile(lambda x: model(x).sum())
+    missing: list[list[bool]] = []
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(lambda _: missing.append([p.grad is None for p in model.parameters()]))
+    for _ in range(CALLS):
+        model.zero_grad()
+        missing.clear()
+        compiled(torch.ones(2, 4)).backward()
+        assert [sum(each) for each in missing] == [3, 2, 1, 0]
+    assert len(programs(compiled)) == 1

@@ -156,9 +156,11 @@ class _Walk:
                 self.deliver(*edge, gradient, own)
 
     def _is_last(self, edge: tuple[AccumulateGrad, int]) -> bool:
-        """Whether a leaf without hooks gets no gradient but this one: then it need not wait for its turn."""
-        leaf = edge[0].variable
-        return leaf.hooks is None and self.on_the_way is None and is_only_edge(edge) and edge[0] not in self.arrivals
+        """Whether a leaf gets no gradient but this one, which no hook wants to see first: it need not wait its turn."""
+        hooks = edge[0].variable.hooks
+        if self.on_the_way is not None or (hooks is not None and hooks["gradient"]):
+            return False
+        return is_only_edge(edge) and edge[0] not in self.arrivals
 
     def _watched(self, node: Node, arrived: _Arrivals) -> Sequence[Gradient | None]:
         """`propagate` of what is wanted alone, with the node's hooks, and with its place in the program in errors."""
