@@ -136,18 +136,11 @@ def _all(a, b, start, sums, c, panels, tile, steps, sizes, blocks):
 
 @compiled
 def _add_lines(a, at, step, lines, sums):
-    """Add lines, `step` apart, to `sums`: four at a time, which takes half as long."""
-    n, fours = sums.size, lines - lines % 4
-    for _ in range(0, fours, 4):
-        second, third, fourth = at + step, at + 2 * step, at + 3 * step
-        p, q, r, s = a[at : at + n], a[second : second + n], a[third : third + n], a[fourth : fourth + n]
-        for j in range(n):
-            sums[j] += (p[j] + q[j]) + (r[j] + s[j])
-        at += 4 * step
-    for _ in range(fours, lines):
-        p = a[at : at + n]
-        for j in range(n):
-            sums[j] += p[j]
+    """Add lines, `step` apart, to `sums`."""
+    for _ in range(lines):
+        line = a[at : at + sums.size]
+        for j in range(sums.size):
+            sums[j] += line[j]
         at += step
 
 
@@ -178,14 +171,10 @@ def _lay_columns(b, at, step, depth, width, panels):
 @compiled
 def _lay_tile(a, at, a_row, a_step, depth, tile):
     """_ROWS rows of the left factor: as rows, or as columns if those are dense."""
-    if a_step == 1:
-        for r in range(_ROWS):
-            for k in range(0, depth, LANES):
-                copy(a, at + r * a_row + k, tile, r * _ROW + k, 0, depth - k)
-    else:
-        for k in range(depth):
-            for r in range(0, _LINE, LANES):
-                copy(a, at + k * a_step + r, tile, k * _LINE + r, 0, _ROWS - r)
+    lines, step, pitch, length = (_ROWS, a_row, _ROW, depth) if a_step == 1 else (depth, a_step, _LINE, _ROWS)
+    for i in range(lines):
+        for k in range(0, length, LANES):
+            copy(a, at + i * step + k, tile, i * pitch + k, 0, length - k)
 
 
 @compiled
@@ -197,7 +186,7 @@ def _block(a, at, a_row, a_step, panels, depth, start, s_at, s_row, c, c_at, c_r
         _lay_tile(a, at + row * a_row, a_row, a_step, depth, tile)
         s, y, following = s_at + row * s_row, c_at + row * c_row, min(row + _ROWS, rows - _ROWS)
         for col in range(0, width, _RUN):
-            for r in range(_ROWS):
+            for r in range(min(_ROWS, rows)):  # a number that the compiler does not know: it would unroll the loop
                 prefetch(c, y + col + r * c_row, True)
                 prefetch(c, y + col + r * c_row + LANES, True)
             if a_step == 1:  # a part of the rows that come next
