@@ -11,9 +11,12 @@ import pytest
 import ddpnet
 from ddpnet.kernels import cpu
 
-SHAPES = [(64, 513, 516), (65, 60, 4400), (601, 520, 64), (1130, 128, 127), (70, 1500, 180), (700, 64, 4200)]
+SHAPES = [(512, 180, 190), (513, 516, 96), (601, 520, 64), (1130, 128, 127), (520, 1500, 180), (700, 64, 4200)]
 """Rows, inputs and outputs: whole tiles, tiles that overlap, one or several parts of what is summed over."""
-ELSEWHERE = [(63, 640, 640), (5000, 128, 31), (5000, 31, 128), (100, 128, 128), (1030, 128, 130), (1030, 130, 128)]
+ELSEWHERE = [
+    *[(64, 513, 516), (65, 60, 4400), (70, 1500, 180), (63, 640, 640), (1030, 128, 130), (1030, 130, 128)],
+    *[(5000, 128, 31), (5000, 31, 128), (100, 128, 128)],
+]
 """As above, of which BLAS makes at least one product."""
 
 

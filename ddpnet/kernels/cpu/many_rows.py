@@ -27,8 +27,8 @@ _WIDTH = 1024
 _ALL_PANELS, _BLOCK = 2**20, 384
 """Numbers in the panels that are all laid out at once if there are several parts: then a block of rows of the result
 stays in the cache from part to part."""
-_FEWEST, _FEWEST_BACK = 64, 512
-"""Rows, in the product of the layer and in that of the gradient of x: with fewer the panels cost more than is saved."""
+_FEWEST, _FEWEST_FOR_WEIGHTS = 64, 512
+"""Rows; in products with the weights, whose panels cost more than they save for fewer."""
 _WORTH = 2**24
 """Products of numbers: for fewer BLAS is as fast or faster, as for the 256 x 400 x 120 of LeNet."""
 
@@ -40,7 +40,10 @@ def many_rows_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.
 
     A row of the result has the same bits whatever the others are, and however many.
     """
-    if x.ndim < 2 or not (_is_dense(x) and _is_dense(w)) or not _is_worth(x.size // max(x.shape[-1], 1), *w.shape):
+    if x.ndim < 2 or not (_is_dense(x) and _is_dense(w)):
+        return None
+    rows = x.size // max(x.shape[-1], 1)
+    if rows < _FEWEST_FOR_WEIGHTS or not _is_worth(rows, *w.shape):
         return None
     if b is None:
         b = np.zeros(len(w), np.float32)
@@ -67,7 +70,7 @@ def many_rows_backward(
     db, dx, dw, zero = None, None, None, np.zeros(inputs, np.float32)
     if needs[1] and w is not None:
         dx = np.empty((*g.shape[:-1], inputs), np.float32)
-        if len(rows) >= _FEWEST_BACK:
+        if len(rows) >= _FEWEST_FOR_WEIGHTS:
             _multiply(rows, w, zero, _NO_ROW, _rows(dx))
         else:
             np.matmul(rows, w, out=_rows(dx))
