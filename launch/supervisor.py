@@ -31,6 +31,8 @@ WORLD_SIZE = "DDPNET_WORLD_SIZE"
 _SHOW_CURSOR = "\x1b[?25h"
 """A progress bar hides it, and a rank that is killed does not bring it back."""
 _TICK = 0.1
+_STARTS = 2
+"""Of a launcher, if it starts no rank: now and then Open MPI's cannot ("The PMIx server's listener thread failed")."""
 _GRACE = 1.0
 """Seconds for the launcher to end a job, and for last words to arrive, before we kill what is left."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -58,9 +60,13 @@ def supervise(
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="ddpnet-") as folder:
         deck = Deck(Path(folder))
-        job = Job(_start(launcher, program, ranks, deck), ranks, deck)
-        with job.receiving_signals():
-            job.watch()
+        for left in reversed(range(_STARTS)):
+            job = Job(_start(launcher, program, ranks, deck), ranks, deck)
+            with job.receiving_signals():
+                job.watch()
+            if not left or not job.was_stillborn():
+                break
+            sys.stderr.write(f"ddpnet: {launcher.path} failed before it started a rank: once more\n")
         code = job.exit_code()
         if code != 0:
             leftovers.kill_processes(deck.folder)
@@ -150,6 +156,11 @@ class Job:
         culprit = self._culprit()
         code = self._process.wait() if culprit is None else culprit[1]
         return code if code >= 0 else 128 - code
+
+    def was_stillborn(self) -> bool:
+        """Whether the launcher failed without having started anything, and nobody wanted it to end."""
+        none = len(self._absent) == self._ranks
+        return none and self._stop_signal is None and self._process.wait() != 0
 
     def explanation(self) -> str:
         """Why the job failed, in one sentence; empty if it did not, or if the user knows already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -100,6 +101,31 @@ def test_ranks_are_started_and_their_output_passed_through(script):
     assert result.code == 0, result.err
     assert sorted(re.findall(r"rank \d of 3", result.out)) == ["rank 0 of 3", "rank 1 of 3", "rank 2 of 3"]
     assert sorted(result.err.splitlines()) == ["hello 0", "hello 1", "hello 2"]
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_launcher_that_starts_no_rank_is_started_once_more(script, tmp_path, failures):
+    """As Open MPI's does now and then; here one in front of it fails so often, and then becomes the real one."""
+    launcher = tmp_path / "mpiexec"
+    launcher.write_text(
+        f'#!/bin/sh\necho . >> tries\n[ $(wc -l < tries) -gt {failures} ] || exit 213\nexec {MPIEXEC} "$@"\n'
+    )
+    launcher.chmod(0o755)
+    started = (
+        "import sys\nfrom dataclasses import replace\nfrom pathlib import Path\n"
+        "from ddpnet_launch import mpiexec, supervisor\n"
+        f"launcher = replace(mpiexec.find(), path=Path({str(launcher)!r}))\n"
+        "sys.exit(supervisor.supervise(launcher, ['run', sys.argv[1]], 2, lambda: 'look'))\n"
+    )
+    result = run((sys.executable, "-c", started, script(RANKS)), cwd=tmp_path)
+    assert result.err.count(f"{launcher} failed before it started a rank: once more") == 1
+    assert len((tmp_path / "tries").read_text().split()) == 2
+    if failures == 1:
+        assert result.code == 0, result.err
+        assert sorted(re.findall(r"rank \d of 2", result.out)) == ["rank 0 of 2", "rank 1 of 2"]
+    else:
+        assert result.code == 213
+        assert "the job ended with exit code 213" in last_line(result.err)
 
 
 def test_lines_that_look_like_the_launchers_are_passed_through(script):
