@@ -271,30 +271,6 @@ def store(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, rows: Any,
 
 
 @operation
-def store_sum(
-    typing_context: Any, tile: Any, x: Any, from_: Any, x_step: Any, y: Any, at: Any, step: Any, first: Any, count: Any
-) -> Any:
-    """Write to the rows from y[at + r * step] on the sums of the tile and those from x[from_ + r * x_step] on: the
-    first `count` numbers of each row from the `first` on."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums, x_array, x_start, x_each, y_array, start, each, skipped, lanes = arguments
-        source = Memory(context, builder, x, x_array, x_start, x_each)
-        target = Memory(context, builder, y, y_array, start, each)
-        masks = [first_lanes(builder, lanes, column) for column in range(tile.columns)]
-        for row in range(tile.rows):
-            with builder.if_then(builder.icmp_signed(">=", _number(builder, row), skipped), likely=True):
-                for column in range(tile.columns):
-                    value = builder.extract_value(sums, row * tile.columns + column)
-                    value = builder.fadd(source.vector(row, masks[column], more=LANES * column), value)
-                    target.store(value, row, masks[column], more=LANES * column)
-        return context.get_dummy_value()
-
-    numbers = types.intp
-    return types.void(tile, x, numbers, numbers, y, numbers, numbers, numbers, numbers), emit
-
-
-@operation
 def add_to(typing_context: Any, tile: Any, y: Any, at: Any, step: Any, count: Any) -> Any:
     """Add the first `count` numbers of each row to those from y[at + r * step] on, one row after the other."""
 
