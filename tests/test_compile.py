@@ -402,3 +402,12 @@ def test_gradients_come_one_after_the_other():
         compiled(torch.ones(2, 4)).backward()
         assert [sum(each) for each in missing] == [3, 2, 1, 0]
     assert len(programs(compiled)) == 1
+
+
+def test_a_parameter_as_an_argument_may_be_another_one_next_time():
+    """What the function has from outside and what it is given are not confused."""
+    own, other = (nn.Parameter(torch.full((2,), value)) for value in (2.0, 5.0))
+    compiled = torch.compile(lambda w: w * own)
+    for _ in range(CALLS):
+        assert compiled(own).tolist() == [4, 4]
+    assert compiled(other).tolist() == [10, 10]

@@ -13,6 +13,7 @@ from ddpnet.compiler.program import Program
 from ddpnet.compiler.recording import Recording, is_plain
 from ddpnet.compiler.witness import Witness
 from ddpnet.nn.changes import changes
+from ddpnet.nn.parameter import Parameter
 from ddpnet.tensor import Tensor
 
 _MOST = 16
@@ -68,6 +69,11 @@ class Compiled:
         finally:
             self._changes = changes.count  # what the function itself changes does not count
 
+    @property
+    def has_programs(self) -> bool:
+        """Whether anything is replayed by now."""
+        return any(type(known) is Program for known in self._known.values())
+
     def program(self, *args: Any, **options: Any) -> Program | None:
         """The program for arguments like these, if there is one by now."""
         key = _kind(args, options, [])
@@ -114,6 +120,8 @@ def _kind(args: tuple[Any, ...], options: dict[str, Any], tensors: list[Tensor])
     """What a program depends on, with the tensors among the arguments; None for arguments that it cannot take."""
     key: list[Any] = [mode.enabled, len(args)]
     for value in (*args, *options.values()) if options else args:
+        if isinstance(value, Parameter):
+            return None  # the function may have it from elsewhere, too: nobody could tell which of the two it takes
         if isinstance(value, Tensor):
             array = value.array
             tensors.append(value)

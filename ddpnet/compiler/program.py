@@ -115,7 +115,7 @@ class Program:
             node = nodes.pop()
             arrived = [found.pop(number, None) for number in step.results]
             if step.inputs is not None and _has_any(arrived):
-                for target, gradient in zip(step.targets, _propagate(step, node, arrived), strict=True):
+                for target, gradient in zip(step.targets, propagate(step, node, arrived), strict=True):
                     if target is None or gradient is None:
                         continue
                     before = found.get(target)
@@ -147,7 +147,7 @@ def _has_any(gradients: list[Array | None]) -> bool:
     return False
 
 
-def _propagate(step: Step, node: Op, arrived: list[Array | None]) -> Sequence[Array | None]:
+def propagate(step: Step, node: Op, arrived: list[Array | None]) -> Sequence[Array | None]:
     """The gradients of the inputs of a step."""
     if step.joint is None:
         return node.propagate(arrived)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ddpnet import numpy_warnings
 from ddpnet.backend import Array, array_module
-from ddpnet.compiler.program import Program, as_array
+from ddpnet.compiler.program import Program, as_array, propagate
 from ddpnet.compiler.steps import Step
 from ddpnet.ops.op import Op
 from ddpnet.ops.shape import View
@@ -140,23 +140,22 @@ class Together:
     def _backward(self, step: Step, node: Any, arrived: list[Any], found: dict[int, Any]) -> None:
         """Take the gradients of a step's results to those of its inputs."""
         if isinstance(node, list):
-            columns = [[None] * self._groups if each is None else self._parts(each) for each in arrived]
-            rows = [_propagate(step, one, list(given)) for one, *given in zip(node, *columns, strict=True)]
-            for number, parts in zip(step.targets, zip(*rows, strict=True), strict=True):
-                self._add(found, number, None if parts[0] is None else list(parts))
+            self._backward_each(step, node, arrived, found)
             return
         whole = [None if each is None else self._whole(each) for each in arrived]
         shared = [number is not None and number in self._shared for number in step.targets]
         if True in shared:
-            columns = [[None] * self._groups if each is None else self._parts(each) for each in whole]
-            nodes = self._for_groups(node, step, shared)
-            rows = [_propagate(step, one, list(given)) for one, *given in zip(nodes, *columns, strict=True)]
-            for number, parts in zip(step.targets, zip(*rows, strict=True), strict=True):
-                self._add(found, number, None if parts[0] is None else list(parts))
+            self._backward_each(step, self._for_groups(node, step, shared), whole, found)
             node.needs = tuple(need and not apart for need, apart in zip(node.needs, shared, strict=True))
         if True in node.needs:
-            for number, gradient in zip(step.targets, _propagate(step, node, whole), strict=True):
+            for number, gradient in zip(step.targets, propagate(step, node, whole), strict=True):
                 self._add(found, number, gradient)
+
+    def _backward_each(self, step: Step, nodes: list[Any], arrived: list[Any], found: dict[int, Any]) -> None:
+        columns = [[None] * self._groups if each is None else self._parts(each) for each in arrived]
+        rows = [propagate(step, one, list(given)) for one, *given in zip(nodes, *columns, strict=True)]
+        for number, parts in zip(step.targets, zip(*rows, strict=True), strict=True):
+            self._add(found, number, None if parts[0] is None else list(parts))
 
     def _for_groups(self, node: Op, step: Step, shared: list[bool]) -> list[Op]:
         """Nodes as if each group had been computed by itself, for the gradients of `shared` operands alone."""
@@ -191,10 +190,3 @@ def _node(step: Step) -> Any:
     node = _new(step.kind)
     node.needs, node._inputs, node._outputs = step.needs, step.inputs, step.outputs
     return node
-
-
-def _propagate(step: Step, node: Op, arrived: list[Any]) -> Sequence[Any]:
-    gradients: Sequence[Any] = (
-        node.propagate(arrived) if step.joint is None else step.joint.gradients(node, node.joint, arrived)
-    )
-    return gradients
