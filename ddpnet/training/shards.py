@@ -40,7 +40,8 @@ class Shards:
     def run(self, batch: np.ndarray) -> None:
         """Compute this rank's shards of a global batch, given as numbers of samples."""
         with span("data"):
-            rows, program = self._reducer.rows_at_once(len(batch)), None
+            rows = self._reducer.rows_at_once(len(batch)) if self._compute.has_programs else None
+            program = None
             if rows is not None and rows.stop - rows.start <= self._most_rows:
                 images, labels = self._split.batch(batch[rows])
                 shard = slice(0, len(labels) // len(self._reducer.own_shards))
