@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
+from linear_layers import check_kernels, close, derived, elsewhere, exact, layer
 
 import ddpnet
 from ddpnet.kernels import cpu
@@ -15,37 +15,6 @@ SHAPES = [(4, 32, 4), (5, 33, 5), (8, 400, 120), (16, 120, 84), (7, 84, 10), (64
 """Rows, inputs and outputs: whole tiles, tiles that overlap, and the first layers of LeNet."""
 ELSEWHERE = [(3, 64, 8), (65, 64, 8), (8, 64, 3), (8, 31, 8), (64, 400, 400), (0, 64, 8)]
 """As above, of which BLAS makes at least one product."""
-
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
-
-
-def layer(n: int, i: int, o: int) -> list[np.ndarray]:
-    """x, w, b and a gradient."""
-    return [normal(seed, *shape) for seed, shape in enumerate([(n, i), (o, i), (o,), (n, o)])]
-
-
-def exact(x: Any, w: Any, b: Any, g: Any) -> list[np.ndarray]:
-    """The result, and the gradients of b, x and w."""
-    x, w, b, g = (a.astype(np.float64) for a in (x, w, b, g))
-    return [x @ w.T + b, g.sum(0), g @ w, g.T @ x]
-
-
-def close(actual: Any, expected: np.ndarray) -> None:
-    finite = np.isfinite(expected)
-    np.testing.assert_array_equal(actual[~finite], expected[~finite].astype(np.float32))
-    error = np.abs(actual[finite] - expected[finite])
-    assert error.max(initial=0) <= 1e-5 * np.abs(expected[finite]).max(initial=1e-3)
-
-
-def derived(x: Any, w: Any, b: Any, g: Any) -> list[np.ndarray]:
-    """As `exact`, by `linear`."""
-    tensors = [ddpnet.tensor(a, requires_grad=True) for a in (x, w, b)]
-    y = ddpnet.nn.functional.linear(*tensors)
-    y.backward(ddpnet.tensor(g))
-    dx, dw, db = (t.grad.numpy() for t in tensors)
-    return [y.detach().numpy(), db, dx, dw]
 
 
 @pytest.mark.parametrize("shape", SHAPES + ELSEWHERE)
@@ -58,17 +27,7 @@ def test_result_and_gradients(shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_kernels_take_these(shape: tuple[int, int, int]) -> None:
-    x, w, b, g = layer(*shape)
-    y, *gradients = exact(x, w, b, g)
-    close(cpu.few_rows_forward(x, w, b), y)
-    close(cpu.few_rows_forward(x, w, None), y - b)
-    for needs in itertools.product([False, True], repeat=3):
-        if any(needs[1:]):
-            found = cpu.few_rows_backward(g, x if needs[2] else None, w if needs[1] else None, needs)
-            assert [a is not None for a in found] == list(needs)
-            for actual, expected in zip(found, gradients, strict=True):
-                if actual is not None:
-                    close(actual, expected)
+    check_kernels(cpu.few_rows_forward, cpu.few_rows_backward, shape)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -83,12 +42,6 @@ def test_what_is_not_finite(which: int, value: float) -> None:
 
 
 def test_any_place_and_layout_has_the_same_bits() -> None:
-    def elsewhere(a: np.ndarray) -> np.ndarray:
-        """The same numbers off any boundary."""
-        wide = np.full(a.size + 1, np.nan, np.float32)[1:].reshape(a.shape)
-        wide[...] = a
-        return wide
-
     x, w, b, g = layer(8, 84, 10)
     moved = [elsewhere(a) for a in (x, w, b, g)]
     across = [np.asfortranarray(x), w, b, np.asfortranarray(g)]
