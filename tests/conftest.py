@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -10,6 +11,7 @@ from types import CodeType, FunctionType
 import pytest
 import ranks
 
+import ddpnet
 from ddpnet import backend
 
 FOLDER = Path(__file__).parent
@@ -45,6 +47,14 @@ def starts_ranks(function: FunctionType) -> bool:
                 found.append((value.__code__, value.__globals__))
         left += [each for each in found if each[0] not in seen]
     return False
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Random numbers of a test do not depend on the tests that ran before it in this process."""
+    ddpnet.manual_seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

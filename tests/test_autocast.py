@@ -137,27 +137,40 @@ MODELS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name: str) -> None:
-    """Loss and gradients of a step; the gradients are of the dtype of the parameters."""
+    """Loss and gradients of a step; the gradients are of the dtype of the parameters.
+
+    The median over several weights: a value that fast dtypes put on the other side of a ReLU's bend changes a lot.
+    """
     torch = pytest.importorskip("torch")
     make, shape = MODELS[name]
-    reference = make(torch.nn)
-    x, found = np.random.default_rng(7).standard_normal(shape), []
-    for library in (torch, ddpnet):
-        model = make(library.nn)
-        model.load_state_dict({key: library.tensor(value.numpy()) for key, value in reference.state_dict().items()})
-        with library.autocast("cpu", library.bfloat16):
-            output = model(library.tensor(x, dtype=library.float32))
-            output = output[0] if isinstance(output, tuple) else output
-            loss = library.nn.functional.mse_loss(output, library.zeros_like(output))
-        loss.backward()
-        found.append((output, loss, [p.grad for p in model.parameters()]))
-    assert [str(found[i][0].dtype) for i in (0, 1)] == [str(found[0][0].dtype)] * 2
-    assert [str(found[i][1].dtype) for i in (0, 1)] == ["torch.float32"] * 2
-    np.testing.assert_allclose(values(found[1][1]), values(found[0][1]), rtol=2e-2)
-    for ours, theirs in zip(found[1][2], found[0][2], strict=True):
-        assert ours.dtype is ddpnet.float32
-        scale = abs(values(theirs)).max() + 1e-3
-        np.testing.assert_allclose(values(ours) / scale, values(theirs) / scale, atol=5e-2)
+    differences = []
+    for seed in range(7):
+        torch.manual_seed(seed)
+        weights = make(torch.nn).state_dict()
+        found = [step(library, make(library.nn), weights, shape) for library in (torch, ddpnet)]
+        assert found[0][0] == found[1][0]
+        differences.append([distance(*pair) for pair in zip(found[1][1], found[0][1], strict=True)])
+    loss, *gradients = np.median(differences, axis=0)
+    assert loss < 2e-2
+    assert max(gradients) < 5e-2
+
+
+def step(library: Any, model: Any, weights: dict[str, Any], shape: tuple[int, ...]) -> tuple[list[str], list[Any]]:
+    """The dtypes of output, loss and gradients, and the values of loss and gradients."""
+    model.load_state_dict({name: library.tensor(value.numpy()) for name, value in weights.items()})
+    x = library.tensor(np.random.default_rng(7).standard_normal(shape), dtype=library.float32)
+    with library.autocast("cpu", library.bfloat16):
+        output = model(x)
+        output = output[0] if isinstance(output, tuple) else output
+        loss = library.nn.functional.mse_loss(output, library.zeros_like(output))
+    loss.backward()
+    found = [loss, *(parameter.grad for parameter in model.parameters())]
+    return [str(each.dtype) for each in (output, *found)], [values(each) for each in found]
+
+
+def distance(ours: Any, theirs: Any) -> float:
+    """The largest difference of two arrays, as a part of the largest value."""
+    return float(abs(ours - theirs).max() / (abs(theirs).max() + 1e-3))
 
 
 def test_nesting_and_state() -> None:
