@@ -104,7 +104,8 @@ from ddpnet.random import (
 from ddpnet.random import (
     default_generator as _default_generator,
 )
-from ddpnet.tensor import Size, Tensor
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor
 from ddpnet.threads import *
 
 __version__ = "0.1.0"

@@ -11,7 +11,8 @@ from ddpnet.distributions import constraints
 from ddpnet.distributions.distribution import Constraints, Distribution, Parameter, Shape, broadcast_all, lazy_property
 from ddpnet.dtypes import finfo
 from ddpnet.nn import functional
-from ddpnet.tensor import Size, Tensor
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor
 
 
 def only_one(probs: object, logits: object) -> None:

@@ -11,7 +11,8 @@ from ddpnet.distributions import constraints
 from ddpnet.distributions.bernoulli import clamp_probs, only_one
 from ddpnet.distributions.distribution import Constraints, Distribution, Shape, broadcast_all, lazy_property
 from ddpnet.dtypes import finfo
-from ddpnet.tensor import Size, Tensor
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor
 
 
 class Categorical(Distribution):

@@ -13,7 +13,8 @@ from ddpnet.distributions import constraints
 from ddpnet.distributions.constraints import Constraint
 from ddpnet.dtypes import get_default_dtype
 from ddpnet.ops.creation import tensor
-from ddpnet.tensor import Size, Tensor
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor
 
 Number = int | float
 Parameter = Tensor | Number

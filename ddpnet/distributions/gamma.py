@@ -11,7 +11,8 @@ from ddpnet.distributions import constraints
 from ddpnet.distributions.distribution import Constraints, Distribution, Parameter, Shape, broadcast_all
 from ddpnet.dtypes import finfo
 from ddpnet.ops.joining import stack
-from ddpnet.tensor import Size, Tensor
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor
 
 
 def _standard_gamma(concentration: Tensor, shape: Size) -> Tensor:

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from ddpnet.distributions import constraints
 from ddpnet.distributions.distribution import Constraints, Distribution, Shape, sum_rightmost
-from ddpnet.tensor import Size, Tensor
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor
 
 
 class Independent(Distribution):

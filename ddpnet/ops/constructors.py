@@ -10,7 +10,8 @@ from ddpnet import dtypes
 from ddpnet.dtypes import DType
 from ddpnet.ops.conversion import cast
 from ddpnet.ops.creation import tensor
-from ddpnet.tensor import Size, Tensor
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor
 
 __all__ = [
     "BFloat16Tensor",

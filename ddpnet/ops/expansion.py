@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ddpnet.ops.shape import expand, extents, reshape, unsqueeze
-from ddpnet.tensor import Size, Tensor, method
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor, method
 
 __all__ = [
     "atleast_1d",

@@ -10,7 +10,8 @@ from ddpnet import backend, dtypes
 from ddpnet.dtypes import DType
 from ddpnet.ops.comparison import eq
 from ddpnet.ops.conversion import to
-from ddpnet.tensor import Size, Tensor, method
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor, method
 
 __all__ = [
     "from_dlpack",

@@ -11,7 +11,8 @@ from ddpnet.ops.dims import Dims, axes, one_axis
 from ddpnet.ops.flattening import flatten
 from ddpnet.ops.op import Op
 from ddpnet.ops.shape import named_or
-from ddpnet.tensor import Size, Tensor, method
+from ddpnet.size import Size
+from ddpnet.tensor import Tensor, method
 
 __all__ = [
     "flip",
