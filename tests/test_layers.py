@@ -16,7 +16,7 @@ LAYERS = (
     ("ddpnet.determinism", "ddpnet.mps", "ddpnet.threads", "ddpnet.xpu"),
     ("ddpnet.backend", "ddpnet.numpy_warnings"),
     ("ddpnet.random", "ddpnet.dtypes", "ddpnet.layouts", "ddpnet.kernels", "ddpnet.cpu", "ddpnet.cuda"),
-    ("ddpnet.tensor", "ddpnet.memory"),
+    ("ddpnet.tensor", "ddpnet.size", "ddpnet.memory"),
     ("ddpnet.autograd", "ddpnet.printing"),
     ("ddpnet.ops",),
     (
