@@ -71,6 +71,17 @@ SCRIPT = """
     for step in range(5):
         model(DATA[me::size], 0).pow(2).mean().backward()
 
+    # What changes in the wrapper in each step ends no recording of what is wrapped.
+    model, alone = torch.compile(DDP(build())), build()
+    for step in range(6):
+        model.zero_grad(), alone.zero_grad()
+        with model.no_sync():
+            model(DATA[me::size][:10], 0).pow(2).mean().backward()
+        model(DATA[me::size][:10], 0).pow(2).mean().backward()
+        sum(alone(DATA[r::size][:10], 0).pow(2).mean() * 2 / size for r in range(size)).backward()
+        agrees(model, alone)
+    assert model.module.forward.has_programs, model.module.forward.reasons
+
     # Rank r has 3 + 2 r inputs.
     model = DDP(build())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -20,7 +20,8 @@ from ddpnet.distributed.trust.plan import Plan, agree
 from ddpnet.nn.module import Module
 from ddpnet.nn.parallel.arguments import IGNORED, refuse_unsupported, trainable_parameters
 from ddpnet.nn.parallel.joining import Shadow
-from ddpnet.nn.parallel.structure import Structure, batch_size, leaves_below
+from ddpnet.nn.parallel.structure import batch_size, leaves_below
+from ddpnet.nn.parameter import Buffer, Parameter
 from ddpnet.tensor import Tensor
 
 _PREFIX = "module."
@@ -93,7 +94,6 @@ class DistributedDataParallel(Module, Joinable):
         self.broadcast_buffers = self.forward_sync_buffers
         self.bucket_bytes_cap = None if bucket_cap_mb is None else max(1, int(bucket_cap_mb * 2**20))
         self.module = module
-        self._structure = Structure(module, self.parameters_to_ignore)
         self._forwards, self._samples = 0, 0
         self._begun = self._trained = self._armed = self._running = False
         self._reachable: dict[int, Tensor] = {}
@@ -120,6 +120,13 @@ class DistributedDataParallel(Module, Joinable):
             average_buffers=self.forward_sync_buffers,
             init_sync=False,
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Plain attributes, of which some change in each step, are nothing that a recording of the model depends on."""
+        if name in self.__dict__ and not isinstance(value, Module | Parameter | Buffer):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     # Forward and backward
 
@@ -156,7 +163,7 @@ class DistributedDataParallel(Module, Joinable):
     def _begin_step(self, samples: int) -> None:
         """The first forward after a reduction: samples, and changes of buffers, count from here."""
         assert self._reduction is not None
-        self._structure.check()
+        self._reduction.structure.check()
         if self._running:  # the last backward raised, and leaves nothing behind
             self._running, self._samples = False, 0
             self._reduction.recover()
