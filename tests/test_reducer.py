@@ -176,6 +176,92 @@ def test_more_ranks_than_shards_is_refused() -> None:
         run_threads(3, lambda comm: Reducer(nn.Linear(1, 1), comm, 2))
 
 
+# Loops that do not do what a step needs
+
+
+def half_a_loop(reducer: Reducer, model: nn.Module) -> None:
+    for rows in reducer.shards(26):
+        nn.functional.cross_entropy(model(torch.tensor(IMAGES[rows])), torch.tensor(LABELS[rows])).backward()
+        break
+    reducer.reduce()
+
+
+def a_second_reduce(reducer: Reducer, model: nn.Module) -> None:
+    reducer.run(26, lambda rows: None)
+    reducer.reduce()
+    reducer.reduce()
+
+
+def another_length(reducer: Reducer, model: nn.Module) -> None:
+    reducer.run(26 - reducer.comm.rank, lambda rows: None)
+    reducer.reduce()
+
+
+def a_metric_outside(reducer: Reducer, model: nn.Module) -> None:
+    reducer.count(loss=1.0)
+
+
+def an_unknown_metric(reducer: Reducer, model: nn.Module) -> None:
+    reducer.run(26, lambda rows: reducer.count(samples=1))
+
+
+def an_unknown_flag(reducer: Reducer, model: nn.Module) -> None:
+    reducer.run(26, lambda rows: None)
+    reducer.reduce(stop=1)
+
+
+def a_new_parameter(reducer: Reducer, model: nn.Module) -> None:
+    model.add_module("new", nn.Linear(3, 3))
+    reducer.run(26, lambda rows: None)
+
+
+def no_longer_frozen(reducer: Reducer, model: nn.Module) -> None:
+    model[0].bias.requires_grad_(True)
+    reducer.run(26, lambda rows: None)
+
+
+MISUSE = [
+    (half_a_loop, RuntimeError, r"rank . of 2: step 0: reduce: 0 of this rank's 2 shards have been computed"),
+    (a_second_reduce, RuntimeError, r"step 1: reduce: 0 of this rank's 2 shards .* let each reduce\(\) follow a loop"),
+    (
+        another_length,
+        ValueError,
+        r"rank 1 of 2: step 0: .* a global batch of 25 samples, but those of all .* 26",
+    ),
+    (a_metric_outside, RuntimeError, r"rank . of 2: step 0: count: no shard is being computed"),
+    (an_unknown_metric, ValueError, r"rank . of 2: step 0: unknown metric 'samples': expected one of \['loss'\]"),
+    (an_unknown_flag, ValueError, r"rank . of 2: step 0: unknown metric 'stop'"),
+    (a_new_parameter, RuntimeError, r"parameter new\.weight was added after the module was wrapped"),
+    (no_longer_frozen, RuntimeError, r"parameter 0\.bias was frozen when the module was wrapped"),
+]
+
+
+@pytest.mark.parametrize(("loop", "kind", "message"), MISUSE)
+def test_misuse_says_what_is_wrong(loop: Any, kind: type[Exception], message: str) -> None:
+    def rank(comm: Communicator) -> None:
+        model = build()
+        model[0].bias.requires_grad_(False)
+        loop(Reducer(model, comm, 4, ["loss"]), model)
+
+    with pytest.raises(kind, match=message):
+        run_threads(2, rank, timeout=30)
+
+
+def test_names_of_metrics() -> None:
+    """Any but "samples", which is counted always."""
+    for names in (["samples"], ["loss", "loss"], "loss"):
+        with pytest.raises(ValueError, match="metrics: expected different names"):
+            run_threads(1, lambda comm, names=names: Reducer(nn.Linear(1, 1), comm, 1, names))
+    (reducer,) = run_threads(1, lambda comm: Reducer(nn.Linear(1, 1), comm, 2, ["seconds", "several"]))
+    reducer.run(4, lambda rows: reducer.count(seconds=2.0, several=3.0))
+    assert reducer.reduce() == {"samples": 4.0, "seconds": 4.0, "several": 6.0}
+
+
+def test_a_module_without_parameters_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="no parameter that requires a gradient"):
+        run_threads(1, lambda comm: Reducer(nn.ReLU(), comm, 1))
+
+
 def ddp(comm: Communicator, function: Any) -> Any:
     with using(comm):
         return function(comm)

@@ -19,8 +19,16 @@ class Shard:
     """
 
     def __init__(
-        self, number: int, samples: int, weight: float, part: float, names: Sequence[str], parameters: int
+        self,
+        place: str,
+        number: int,
+        samples: int,
+        weight: float,
+        part: float,
+        names: Sequence[str],
+        parameters: int,
     ) -> None:
+        self.place = place
         self.number, self.samples, self.weight, self.part = number, samples, weight, part
         self.absent = False
         self.counts = dict.fromkeys(names, 0.0) | {"samples": float(samples)}
@@ -121,8 +129,8 @@ class Filling:
         missing = self._missing[slot.bucket]
         if slot not in missing:
             raise RuntimeError(
-                f"shard {shard.number}: a parameter of shape {tuple(slot.tensor.shape)} got a second gradient, but "
-                "only one in the first step, or was not to be reached from the outputs of forward "
+                f"{shard.place}: shard {shard.number}: a parameter of shape {tuple(slot.tensor.shape)} got a second "
+                "gradient, but only one in the first step, or was not to be reached from the outputs of forward "
                 "(find_unused_parameters): call backward equally often in all steps"
             )
         del missing[slot]

@@ -14,6 +14,7 @@ import numpy as np
 from ddpnet.backend import Array
 from ddpnet.distributed.collectives.process_group import broadcast_state, current
 from ddpnet.distributed.errors import DistBackendError
+from ddpnet.distributed.step import misuse
 from ddpnet.distributed.step.arrangement import Arrangement
 from ddpnet.distributed.step.buckets import module_of
 from ddpnet.distributed.step.compression import Compression
@@ -21,10 +22,14 @@ from ddpnet.distributed.step.contents import Contents
 from ddpnet.distributed.step.filling import Filling, Shard
 from ddpnet.distributed.step.lockstep import current_shard, needs_lockstep
 from ddpnet.distributed.step.overlap import Overlap
+from ddpnet.distributed.step.structure import Structure
 from ddpnet.distributed.transport.communicator import Communicator
 from ddpnet.distributed.trust.plan import Plan, agree
 from ddpnet.nn.module import Module
 from ddpnet.tensor import Tensor
+
+_SEVERAL, _SECONDS = "ddpnet.several", "ddpnet.seconds"
+"""Metrics of our own: ranks where a parameter got several gradients in a shard; what the step before took."""
 
 Exchange = Callable[[int], Callable[[], None]]
 """Starts to exchange a bucket, by its number; the result waits for the end."""
@@ -64,13 +69,17 @@ class Reduction:
                 f"{self.comm.size} ranks need at least as many shards, got shards={shards}: give more shards, on which "
                 "the bits depend, or start fewer ranks"
             )
+        misuse.check_metrics(metrics)
         if init_sync and self.comm.size > 1:
             facts = {"shards": self.shard_count, "compression": str(compression), "metrics": ", ".join(metrics)}
             agree(Plan.of(module, reducer=facts), self.comm)
             broadcast_state(module, self.comm)
         named = {n: p for n, p in module.named_parameters() if p.requires_grad and n not in ignored}
+        if not named:
+            raise RuntimeError("Reducer: the module has no parameter that requires a gradient")
         self._parameters, self._as_views = list(named.values()), gradients_as_views
-        self._names = ("samples", *metrics, "several", "seconds")
+        self.structure = Structure(module, ignored)
+        self._metrics, self._names = tuple(metrics), ("samples", *metrics, _SEVERAL, _SECONDS)
         # Messages of ours never meet those of the program, which may send some while our thread exchanges a bucket.
         self._arrangement = Arrangement(
             self.comm.duplicate() if self.comm.size > 1 else self.comm,
@@ -86,6 +95,7 @@ class Reduction:
         self._overlap = Overlap(False if self.comm.size == 1 else overlap)
         self._in_lockstep = needs_lockstep(module, self.shard_count > self.comm.size)
         self._running: list[Callable[[], None]] = []
+        self._closed = 0
         self.used = [0] * len(self._parameters)
         """In how many shards of the last step each parameter had a gradient."""
         self.words = np.zeros(self.comm.size, np.uint64)
@@ -108,13 +118,13 @@ class Reduction:
     # The shards of a step
 
     def begin(self, samples: int | None = None) -> None:
-        """Start a step of a global batch of `samples`, if that is known: what is taken from here on belongs to it."""
-        if samples is not None and samples < self.shard_count:
-            raise ValueError(
-                f"rank {self.comm.rank} of {self.comm.size}: step {self.step}: a global batch of {samples} samples "
-                f"leaves some of {self.shard_count} shards empty: give at least {self.shard_count} samples a step, or "
-                "fewer shards"
-            )
+        """Start a step of a global batch of `samples`, if that is known: what is taken from here on belongs to it.
+
+        ValueError for fewer samples than shards; RuntimeError for a parameter that is new, or no longer frozen.
+        """
+        self.structure.check()
+        if samples is not None:
+            misuse.check_batch(self._place(), samples, self.shard_count)
         self._samples = samples
         self._filling.contents = self._arrangement.at(self.step)
         if self._arrangement.low_rank is not None and self.undoable:
@@ -129,7 +139,7 @@ class Reduction:
     def restart(self) -> None:
         """Forget what was taken in this step."""
         self._overlap.finish()
-        self._running = []
+        self._running, self._closed = [], 0
         hooked = self.exchange_bucket is not None
         self._filling.restart(self._filling.streams and (hooked or self._overlap.begin(self.step)))
 
@@ -143,7 +153,7 @@ class Reduction:
             sent = [int(count[0]) for count in self.comm.all_gather(np.array([self._filling.sent]), "recovery")]
             if len(set(sent)) > 1:
                 raise DistBackendError(
-                    f"{self.comm.place()}: step {self.step}: an error broke off the backward pass after different "
+                    f"{self._place()}: an error broke off the backward pass after different "
                     f"numbers of buckets had been exchanged, by rank {sent}: let all ranks end, or meet errors alike"
                 )
         self.restart()
@@ -159,8 +169,13 @@ class Reduction:
             self._clear()
 
     def count(self, **metrics: float) -> None:
-        """Add to the sums of the shard that is being computed."""
-        shard = self._filling.shard or self._filling.side_by_side[current_shard() or 0]
+        """Add to the sums of the shard that is being computed; a metric that is not counted in it is 0 there."""
+        shard = self._filling.shard or self._filling.side_by_side.get(current_shard() or 0)
+        if shard is None:
+            raise RuntimeError(
+                f"{self._place()}: count: no shard is being computed: call it in the loop over reducer.shards(samples)"
+            )
+        misuse.check_names(self._place(), metrics, self._metrics)
         for name, value in metrics.items():
             shard.counts[name] += value
 
@@ -169,6 +184,7 @@ class Reduction:
         self._close(self._filling.close())
 
     def _close(self, shard: Shard) -> None:
+        self._closed += 1
         contents, xp = self._contents, module_of(self._parameters)
         contents.put_changes(self._before, shard.number, shard.samples)
         contents.put(contents.used, shard.number, xp.asarray(shard.used))
@@ -209,13 +225,16 @@ class Reduction:
         self.step -= 1
         self._clear()
 
+    def _place(self) -> str:
+        return f"{self.comm.place()}: step {self.step}"
+
     def _new_shard(self, number: int, samples: int) -> Shard:
         whole = samples * self.shard_count if self._samples is None else self._samples
         part = samples / whole if whole else 0.0
         weight = float(samples) if self._arrangement.narrow is None else part
         if self.exchange_bucket is not None:
             weight = 1.0
-        return Shard(number, samples, weight, part, self._names, len(self._parameters))
+        return Shard(self._place(), number, samples, weight, part, self._names, len(self._parameters))
 
     def _clear(self) -> None:
         for parameter in self._parameters:
@@ -230,10 +249,13 @@ class Reduction:
 
         `flags` are metrics that belong to the rank, not to a shard. They are whole numbers, so that the order in which
         they are added does not matter. `word`, of 64 bits, is shown to all: `words` then has those of all ranks.
+        RuntimeError if not all shards of this rank were computed for it; ValueError if ranks gave other `samples`.
         """
+        misuse.check_shards(self._place(), self._closed, len(self.own_shards))
+        misuse.check_names(self._place(), flags, self._metrics)
         contents = self._contents
         metrics, words = contents.total(contents.metrics), contents.total(contents.words)
-        for name, value in (*flags.items(), ("several", not self._filling.one), ("seconds", self._overlap.seconds)):
+        for name, value in (*flags.items(), (_SEVERAL, not self._filling.one), (_SECONDS, self._overlap.seconds)):
             metrics[self._names.index(name)] += value
         words[self.comm.rank] = np.uint64(word).view(np.int64)
         self._overlap.finish()
@@ -246,14 +268,15 @@ class Reduction:
         self._exchange(contents.first_buckets[sent:])
         contents.multiply(self._exchange)
         sums = dict(zip(self._names, metrics.tolist(), strict=True))
+        misuse.check_samples(self._place(), self._samples, sums["samples"])
         self.words = words.view(np.uint64).copy()
         self._hand_out(None if self._samples is not None else sums["samples"])
-        seconds, several = sums.pop("seconds"), sums.pop("several")
+        seconds, several = sums.pop(_SECONDS), sums.pop(_SEVERAL)
         self._overlap.end(seconds)
         if not self._filling.settled:
             self._filling.one, self._filling.settled = not several, True
             self._filling.contents = self._arrangement.settle(self._filling.came)
-        self.step += 1
+        self.step, self._closed = self.step + 1, 0
         return sums
 
     def _exchange_early(self, bucket: int) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ddpnet.distributed.errors import PeerTimeoutError
 from ddpnet.distributed.transport.communicator import Communicator
 
 _LINE = 64
@@ -64,8 +63,8 @@ class Window:
     def barrier(self, what: str, *, computing: bool = False) -> None:
         """Return when every rank of this host has come here and what it wrote can be read.
 
-        `computing`: another thread of this process needs the core, so sleep soon. PeerTimeoutError names the ranks
-        that have not come within the communicator's timeout.
+        `computing`: another thread of this process needs the core, so sleep soon. DistBackendError names the ranks
+        that have not come within the communicator's timeout, or have come to their end.
         """
         if not self._others:
             return
@@ -78,16 +77,13 @@ class Window:
         started = None
         while wait_for(self._addresses, self._arrived, spins, yields, _NAPS, nap, longest) >= 0:
             started = started or time.monotonic()
-            if time.monotonic() - started > self.comm.timeout:
-                raise self._complaint(what)
+            late = self._late()
+            if late and (time.monotonic() - started > self.comm.timeout or self.comm.absent(late)):
+                raise self.comm.missing(late, what, self.comm.timeout)
 
-    def _complaint(self, what: str) -> PeerTimeoutError:
-        late = [
-            rank
-            for rank, memory in self._memory.items()
-            if rank != self.comm.rank and int(memory[:8].view(np.int64)[0]) < self._arrived
-        ]
-        return self.comm.missing(late, what, self.comm.timeout)
+    def _late(self) -> list[int]:
+        """The ranks of this host that have not come."""
+        return [rank for rank in self._others if int(self._memory[rank][:8].view(np.int64)[0]) < self._arrived]
 
 
 def _cores() -> int:

@@ -20,7 +20,7 @@ from ddpnet.distributed.trust.plan import Plan, agree
 from ddpnet.nn.module import Module
 from ddpnet.nn.parallel.arguments import IGNORED, refuse_unsupported, trainable_parameters
 from ddpnet.nn.parallel.joining import Shadow
-from ddpnet.nn.parallel.structure import batch_size, leaves_below
+from ddpnet.nn.parallel.values import batch_size, leaves_below
 from ddpnet.nn.parameter import Buffer, Parameter
 from ddpnet.tensor import Tensor
 
