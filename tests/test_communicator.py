@@ -102,6 +102,14 @@ def test_all_missing_peers_are_named() -> None:
     assert found[2].startswith("rank 2 of 4: all_gather (call 7 of a test): nothing came from ranks 1, 3")
 
 
+def test_a_message_of_another_size() -> None:
+    def rank(comm: Communicator) -> None:
+        with pytest.raises(DistBackendError, match=r"expected (16|24) bytes: all ranks have to make the same calls"):
+            comm.all_gather(np.zeros(2 + comm.rank), "a sum")
+
+    run_threads(2, rank)
+
+
 def test_letters() -> None:
     """Taken by sender and tag, out of the order of their arrival; no exchange sees them."""
 
@@ -216,6 +224,14 @@ def test_real_ranks(tmp_path: Path) -> None:
                 assert 0.3 <= time.monotonic() - begun < 2
         for _ in range(150):  # more than are kept
             comm.duplicate().close()
+        other = comm.duplicate()
+        try:
+            other.all_gather(np.zeros(2 + (comm.rank == 1)), "a sum")
+        except DistBackendError as error:
+            told = "16 bytes came from rank 0" if comm.rank == 1 else "more came from rank 1, expected 16"
+            assert str(error).startswith(f"rank {comm.rank} of 3: a sum: {told}"), error
+        else:
+            raise AssertionError("messages of another size passed")
         try:
             comm.share(2**45)
         except DistBackendError as error:

@@ -181,25 +181,35 @@ def test_the_readmes_example_runs(tmp_path: Path) -> None:
         assert done.code == 0, done.err
 
 
-@pytest.mark.parametrize("waiting", ["all_reduce(torch.ones(3))", "barrier()"])
+WAITING = {
+    "dist.all_reduce(torch.ones(3))": r"all_reduce \(call 1 of the default group\)",
+    "dist.recv(torch.ones(3), src=1)": "recv from rank 1 with tag 0 in the default group",
+    "model(torch.ones(2, 2)).sum().backward()": "step 0: sum of gradients",
+}
+
+
+@pytest.mark.parametrize("waiting", WAITING)
 @pytest.mark.parametrize("start", ["mpirun", "ddpnet run"])
 def test_a_rank_that_leaves_early_ends_the_job(tmp_path: Path, start: str, waiting: str) -> None:
-    """Without an exception and with exit code 0: MPI would wait for ever."""
+    """Without an exception and with exit code 0: all others say at once in which call they wait for it."""
     (tmp_path / "script.py").write_text(
         "import sys\n"
         "import ddpnet as torch\n"
         "import ddpnet.distributed as dist\n"
         "dist.init_process_group()\n"
+        "model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))\n"
         "if dist.get_rank() == 1:\n"
         "    sys.exit(0)\n"
-        f"dist.{waiting}\n"
+        f"{waiting}\n"
     )
     starts = {"mpirun": [MPIRUN, "-n", "3", sys.executable], "ddpnet run": [*DDPNET, "run", "-n", "3"]}
     begun = time.monotonic()
     done = run([*starts[start], "script.py"], timeout=30, cwd=tmp_path)
     assert done.code != 0
     assert time.monotonic() - begun < 10
-    assert "rank 1 of 3 has come to its end, but rank" in done.err
+    for rank in (0, 2):
+        words = rf"Error: rank {rank} of 3: {WAITING[waiting]}: rank 1 has come to its end: all ranks have to make"
+        assert re.search(words, done.err), done.err
 
 
 def test_a_rank_that_works_longer_than_the_others_is_given_its_time(tmp_path: Path) -> None:

@@ -16,14 +16,18 @@ from ddpnet.distributed.transport.communicator import Communicator
 
 _SPIN_SECONDS = 1e-3
 _SLEEP_SECONDS = 1e-4
+_LOOK_SECONDS = 0.05
+"""After it a rank that waits sees, too, whether those it waits for have come to their end."""
 
 
 class Letter(Work):
     """One that was sent, or that will come."""
 
-    def __init__(self, box: Letterbox, what: str, peer: int | None, tag: int, read: Callable[..., list[Any]]) -> None:
+    def __init__(
+        self, box: Letterbox, what: str, peer: int | None, tag: int, read: Callable[..., list[Any]], happens: str
+    ) -> None:
         super().__init__(what)
-        self.peer, self.tag, self.read = peer, tag, read
+        self.peer, self.tag, self.read, self.happens = peer, tag, read, happens
         self.content: Callable[[], Any] | None = None
         self._box = box
 
@@ -70,7 +74,8 @@ class Letterbox:
 
     def send(self, peer: int, content: np.ndarray, tag: int, tensors: list[Any]) -> Letter:
         """Start to send uint8 bytes, which must not change before they have gone."""
-        letter = Letter(self, f"isend of {self._group}", peer, tag, lambda *_: tensors)
+        what = f"send to rank {self._comm.members[peer]} with tag {tag} in {self._group}"
+        letter = Letter(self, what, peer, tag, lambda *_: tensors, "was received by")
         with self._lock:
             self._going.append((letter, self._comm.post(peer, content, tag)))
         self.advance()
@@ -78,7 +83,9 @@ class Letterbox:
 
     def receive(self, peer: int | None, tag: int, read: Callable[..., list[Any]]) -> Letter:
         """Wait for a letter from `peer`, or from any; `read(sender, content)` returns the tensors it has filled."""
-        letter = Letter(self, f"irecv of {self._group}", peer, tag, read)
+        sender = "any rank" if peer is None else f"rank {self._comm.members[peer]}"
+        what = f"recv from {sender} with tag {tag} in {self._group}"
+        letter = Letter(self, what, peer, tag, read, "came from")
         with self._lock:
             self._coming.append(letter)
         self.advance()
@@ -99,7 +106,7 @@ class Letterbox:
         begun = time.monotonic()
         while not letter.is_completed():
             waited = time.monotonic() - begun
-            if waited > limit:
+            if waited > limit or (waited > _LOOK_SECONDS and self._is_lost(letter)):
                 self._give_up(letter, limit)
             elif waited > _SPIN_SECONDS:
                 time.sleep(_SLEEP_SECONDS)
@@ -138,13 +145,20 @@ class Letterbox:
         if found is not None:
             letter.peer, letter.content = found
 
+    def _partners(self, letter: Letter) -> list[int]:
+        """The ranks on which a letter waits."""
+        return [peer for peer in range(self._comm.size) if peer != self._comm.rank and letter.peer in (None, peer)]
+
+    def _is_lost(self, letter: Letter) -> bool:
+        """Whether all of them have come to their end."""
+        peers = self._partners(letter)
+        return bool(peers) and self._comm.absent(peers) == peers
+
     def _give_up(self, letter: Letter, limit: float) -> None:
         with self._lock:
-            others = [peer for peer in range(self._comm.size) if peer != self._comm.rank]
-            peers = others if letter.peer is None else [letter.peer]
             if letter.content is None:  # else its memory may still be written to
                 self._coming = [one for one in self._coming if one is not letter]
-        letter.end(self._comm.missing(peers, letter.what, limit))
+        letter.end(self._comm.missing(self._partners(letter), letter.what, limit, letter.happens))
 
     def _watch(self) -> None:
         pause = _SLEEP_SECONDS

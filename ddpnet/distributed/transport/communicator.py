@@ -159,16 +159,34 @@ class Communicator(ABC):
                     "passed others: all ranks have to pass the same list"
                 )
 
+    def misfit(self, peer: int, came: str, nbytes: int, what: str) -> DistBackendError:
+        """The error for a message of another size than `nbytes`."""
+        return DistBackendError(
+            f"{self.place()}: {what}: {came} came from rank {self.members[peer]}, expected {nbytes} bytes: all ranks "
+            "have to make the same calls in the same order, with the same shapes"
+        )
+
     def place(self) -> str:
         """This rank, as messages name it: `rank 1 of 3`."""
         return f"rank {self.members[self.rank]} of {self.world_size}"
 
-    def missing(self, peers: Sequence[int], what: str, seconds: float) -> PeerTimeoutError:
-        """The error for peers that have not come in time."""
-        members = [self.members[peer] for peer in peers]
+    def absent(self, peers: Sequence[int]) -> list[int]:
+        """Those of some peers whose processes have come to their end: nothing will come from them any more."""
+        return []
+
+    def missing(self, peers: Sequence[int], what: str, seconds: float, happened: str = "came from") -> DistBackendError:
+        """The error for peers that have not come in time, or that have ended; `happened`: what did not."""
+        ended = self.absent(peers)
+        members = [self.members[peer] for peer in ended or peers]
         these = named(members)
+        if ended:
+            end = "has come to its end" if len(ended) == 1 else "have come to their end"
+            return DistBackendError(
+                f"{self.place()}: {what}: {these} {end}: all ranks have to make the same calls in the same order; look "
+                "for an exit that differs, or a loop that is longer on some ranks (DistributedDataParallel: join)"
+            )
         return PeerTimeoutError(
-            f"{self.place()}: {what}: nothing came from {these} within {seconds:g} s: all ranks have to make the same "
+            f"{self.place()}: {what}: nothing {happened} {these} within {seconds:g} s: all ranks have to make the same "
             f"calls in the same order; look at what {these} {'is' if len(peers) == 1 else 'are'} doing, or give "
             "init_process_group a longer timeout (DDPNET_TIMEOUT=SECONDS; ddpnet train --timeout SECONDS)",
             members,

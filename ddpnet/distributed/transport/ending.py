@@ -14,10 +14,12 @@ from typing import Any
 
 import ddpnet
 from ddpnet.distributed.errors import DistBackendError
+from ddpnet.distributed.transport.farewells import Farewells
 
 _POLL_SECONDS = 0.01
 _CONSEQUENCE_SECONDS = 2.0
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 5.0
+"""For ranks that wait for one which has come to its end: they notice, and say in which call."""
 _TURN_SECONDS, _LINGER_SECONDS = 0.1, 0.5
 """By which ranks other than 0 report later what all of them have seen, and what a rank leaves the others for it."""
 _PASS_ON_SECONDS = 0.1
@@ -52,8 +54,8 @@ def abandon(comm: Any) -> None:
     _watched[:] = [pair for pair in _watched if pair[0] is not comm]
 
 
-def leave_together(mpi: Any, rank: int, size: int) -> None:
-    """At the end of the process, wait for the others, and end the job if one of them waits for this rank.
+def leave_together(mpi: Any, rank: int, size: int, farewells: Farewells) -> None:
+    """At the end of the process, tell the others, wait for them, and end the job if one still waits for this rank.
 
     MPI would wait, too, but for ever: a rank that has left early never answers. A rank that goes on by itself, to
     save for example, sends nothing, and is given its time.
@@ -62,8 +64,9 @@ def leave_together(mpi: Any, rank: int, size: int) -> None:
     def leave() -> None:
         if not mpi.Is_initialized() or mpi.Is_finalized():
             return
-        everybody, seen = mpi.COMM_WORLD.Ibarrier(), math.inf
-        while not everybody.Test():
+        farewells.say()
+        seen = math.inf
+        while not farewells.have_all_come():
             waiting = _who_waits(mpi)
             seen = min(seen, time.monotonic()) if waiting is not None else math.inf
             if time.monotonic() - seen > _GRACE_SECONDS:  # else it may be about to come to its end, too

@@ -15,6 +15,7 @@ from ddpnet.distributed.environment import launched_world, memory_is_shared
 from ddpnet.distributed.errors import DistBackendError
 from ddpnet.distributed.transport import ending, host_memory
 from ddpnet.distributed.transport.communicator import Communicator, Message, as_bytes, by_host
+from ddpnet.distributed.transport.farewells import Farewells
 from ddpnet.errors import InputError
 
 NO_MPI = (
@@ -25,6 +26,8 @@ _PIECE_BYTES = 2**30
 _SPIN_SECONDS = 1e-3
 _CROWDED_SPIN_SECONDS = 20e-6
 _SLEEP_SECONDS = 50e-6
+_LOOK_SECONDS, _NAP_SECONDS = 0.05, 500e-6
+"""A rank that has waited for long sleeps longer, and sees, too, whether those it waits for have come to their end."""
 _CPUS = 4096
 _LETTER_TAG = 1
 """Messages of `exchange` have tag 0, letters their own tag plus this."""
@@ -55,7 +58,7 @@ class MPICommunicator(Communicator):
         world = self._mpi.COMM_WORLD
         _check_size(world.Get_size())
         self._open(world.Dup(), list(range(world.Get_size())), None)
-        _prepare_the_end(self._mpi, self.rank, self.size)
+        self._farewells = _prepare_the_end(self._mpi, self.rank, self.size)
         self._hosts_of = self._find_hosts()
         self.hosts = by_host(self._hosts_of)
 
@@ -88,34 +91,55 @@ class MPICommunicator(Communicator):
     ) -> None:
         """All messages at once, without order among different peers."""
         comm = self._usable(what)
+        incoming = [(peer, piece) for peer, array in receives for piece in _pieces(array)]
+        outgoing = [(peer, piece) for peer, array in sends for piece in _pieces(array)]
+        requests = [comm.Irecv(piece, peer, 0) for peer, piece in incoming]
+        requests += [comm.Isend(piece, peer, 0) for peer, piece in outgoing]
+        statuses = [self._mpi.Status() for _ in requests]
+        seconds = self.timeout if timeout is None else timeout
+        peers, late = [peer for peer, _ in (*incoming, *outgoing)], list[int]()
         try:
-            requests = [comm.Irecv(piece, peer, 0) for peer, array in receives for piece in _pieces(array)]
-            requests += [comm.Isend(piece, peer, 0) for peer, array in sends for piece in _pieces(array)]
-            if not self._mpi.Request.Testall(requests):
-                self._wait(requests, self.timeout if timeout is None else timeout)
+            if not self._mpi.Request.Testall(requests, statuses):
+                late = self._wait(requests, statuses, peers, seconds)
         except self._mpi.Exception as error:
+            self._give_up(requests)
+            for status, (peer, piece) in zip(statuses, incoming, strict=False):
+                if self._mpi.Get_error_class(status.Get_error()) == self._mpi.ERR_TRUNCATE:
+                    raise self.misfit(peer, "more", piece.nbytes, what) from None
             raise self._failure(error, what) from error
-        late = [index for index, request in enumerate(requests) if request != self._mpi.REQUEST_NULL]
         if late:
-            self._unfinished = requests  # MPI may still write to their arrays: keep them
-            ending.abandon(comm)
-            peers = [peer for peer, array in (*receives, *sends) for _ in _pieces(array)]
-            raise self.missing(
-                list(dict.fromkeys(peers[index] for index in late)), what, self.timeout if timeout is None else timeout
-            )
+            self._give_up(requests)
+            raise self.missing(late, what, seconds)
+        for status, (peer, piece) in zip(statuses, incoming, strict=False):
+            if status.Get_count(self._mpi.BYTE) != piece.nbytes:
+                raise self.misfit(peer, f"{status.Get_count(self._mpi.BYTE)} bytes", piece.nbytes, what)
 
-    def _wait(self, requests: list[Any], seconds: float) -> None:
-        """Until all are done, or the time is over."""
+    def _wait(self, requests: list[Any], statuses: list[Any], peers: list[int], seconds: float) -> list[int]:
+        """Until all are done, the time is over, or a peer has ended; the peers that have not come then."""
         test_all = self._mpi.Request.Testall
         begun = time.perf_counter()
-        while not test_all(requests):
-            waited = time.perf_counter() - begun
-            if waited > seconds:
-                for request in requests:  # which of them are missing?
-                    request.Test()
-                return
+        while (waited := time.perf_counter() - begun) < min(seconds, _LOOK_SECONDS):
             if waited > self.spin:
                 time.sleep(_SLEEP_SECONDS)
+            if test_all(requests, statuses):
+                return []
+        open_ones = list(range(len(requests)))
+        while True:
+            open_ones = [index for index in open_ones if not requests[index].Test(statuses[index])]
+            late = list(dict.fromkeys(peers[index] for index in open_ones))
+            if not late or time.perf_counter() - begun > seconds or self.absent(late):
+                return late
+            time.sleep(_NAP_SECONDS)
+
+    def _give_up(self, requests: list[Any]) -> None:
+        """MPI may still write to the arrays of requests that are not done: keep them, and send nothing any more."""
+        self._unfinished = requests
+        ending.abandon(self._comm)
+
+    def absent(self, peers: Sequence[int]) -> list[int]:
+        """See `Farewells`."""
+        left = self._farewells.left()
+        return [peer for peer in peers if self.members[peer] in left]
 
     def _usable(self, what: str) -> Any:
         if self._unfinished or self._comm is None:
@@ -206,7 +230,7 @@ class MPICommunicator(Communicator):
         if not mine:
             return None
         group = object.__new__(MPICommunicator)
-        group._mpi = self._mpi
+        group._mpi, group._farewells = self._mpi, self._farewells
         group._open(comm, [self.members[rank] for rank in ranks], self.timeout)
         group.spin = self.spin
         group._hosts_of = [self._hosts_of[rank] for rank in ranks]
@@ -233,10 +257,12 @@ def _pieces(array: np.ndarray) -> list[np.ndarray]:
 
 
 @cache
-def _prepare_the_end(mpi: Any, rank: int, size: int) -> None:
+def _prepare_the_end(mpi: Any, rank: int, size: int) -> Farewells:
     """Once a process, however often it joins."""
+    farewells = Farewells(mpi)
     ending.end_all_ranks_on_an_exception(mpi, rank, size)
-    ending.leave_together(mpi, rank, size)
+    ending.leave_together(mpi, rank, size, farewells)
+    return farewells
 
 
 def _affinity() -> list[int]:

@@ -73,7 +73,7 @@ class ThreadCommunicator(Communicator):
             if came is None:
                 missing += [peer] if peer not in missing else []
             elif came.nbytes != array.nbytes:
-                raise ValueError(f"rank {self.rank}: expected {array.nbytes} bytes from rank {peer}, got {came.nbytes}")
+                raise self.misfit(peer, f"{came.nbytes} bytes", array.nbytes, what)
             else:
                 as_bytes(array)[...] = came
         if missing:
