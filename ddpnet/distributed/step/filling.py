@@ -41,8 +41,8 @@ class Filling:
     """Takes each gradient of `parameters` when it is final, for the shard that is open, if one is.
 
     In the first step gradients stay where they are until the shard is closed, since several may come. After it they go
-    into their buckets at once, if each parameter gets `one` a shard; and when a bucket has all of the last shard, and
-    those before it have, too, `exchange(bucket)` is called if the step is to exchange `early`.
+    into their buckets at once, if each parameter gets `one` a shard; and when a bucket but the last has all of the last
+    shard, and those before it have, too, `exchange(bucket)` is called if the step is to exchange `early`.
     """
 
     def __init__(self, parameters: Sequence[Tensor], contents: Contents, exchange: Callable[[int], None]) -> None:
@@ -163,9 +163,12 @@ class Filling:
             self._send(bucket)
 
     def _send(self, bucket: int) -> None:
-        """A bucket has all gradients of this rank: exchange it, and those that waited for it, if that is to be now."""
+        """A bucket has all gradients of this rank: exchange it, and those that waited for it, if that is to be now.
+
+        The last one is left to the end of the step: after it there is nothing to compute.
+        """
         if self.early:
             self._full[bucket] = True
-            while self.sent < len(self._full) and self._full[self.sent]:
+            while self.sent < len(self._full) - 1 and self._full[self.sent]:
                 self._exchange(self.sent)
                 self.sent += 1

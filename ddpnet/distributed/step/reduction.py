@@ -288,8 +288,7 @@ class Reduction:
     def _exchange(self, buckets: Sequence[int], beside: bool = False) -> None:
         divided = self._divided()
         divisors = [self._samples if bucket in divided else None for bucket in buckets]
-        last = buckets[-1] == self._contents.gradient_buckets[-1]  # after it there is nothing to compute
-        computing = beside and not last and not self._overlap.waiting
+        computing = beside and not self._overlap.waiting
         self._contents.buckets.reduce(buckets, divisors, f"step {self.step}: sum of gradients", computing=computing)
 
     def _divided(self) -> list[int]:
