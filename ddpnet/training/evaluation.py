@@ -41,6 +41,7 @@ def evaluate_model(model: Module, split: Split, comm: Communicator, batch: int =
 
     Neither `batch`, the samples that a rank takes at once, nor the number of ranks changes a bit.
     """
+    training = model.training
     model.eval()
 
     def forward(rows: slice) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def evaluate_model(model: Module, split: Split, comm: Communicator, batch: int =
 
     with span("evaluate"):
         sums = distributed_evaluation.evaluate(forward, len(split), comm, batch)
+    model.train(training)
     return Evaluation(sums["loss"] / len(split), sums["correct"] / len(split), len(split))
 
 

@@ -111,7 +111,6 @@ class LocalSGD:
     def _step(self, replica: Replica, rows: np.ndarray, images: Split) -> np.ndarray:
         """One step of one replica by the gradient of its own shard; the metrics."""
         with span("data"):
-            replica.model.train()
             x, labels = images.batch(rows)
         with span("forward"):
             output = replica.model(x)

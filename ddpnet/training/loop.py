@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -39,8 +40,9 @@ def train(settings: Settings, comm: Communicator, report: Report) -> Signals | N
     Returns the signal by which a rank was told to stop before the end, on every rank, or None. InputError for more
     ranks than shards, for ranks that run other programs, and for files that cannot be read or written.
     """
-    run = _Run(settings.for_ranks(comm.size), comm, report if comm.rank == 0 else Report())
-    with stop_signals() as heard:
+    out = settings.out if comm.rank == 0 else None
+    with nullcontext() if out is None else checkpoint.claimed(out), stop_signals() as heard:
+        run = _Run(settings.for_ranks(comm.size), comm, report if comm.rank == 0 else Report())
         return run.go(heard)
 
 
@@ -101,10 +103,12 @@ class _Run:
             timeline.start(self.comm)
         told = self._go(heard)
         if self.settings.trace is not None:
-            summary = timeline.save(self.settings.trace, self.comm)
-            self.report.note(f"timeline of all ranks: {summary}")
+            timeline.stop()
         if told is None:
             self._end(time.perf_counter() - started)
+        if self.settings.trace is not None:
+            summary = timeline.save(self.settings.trace, self.comm)
+            self.report.note(f"timeline of all ranks: {summary}")
         return told
 
     def _go(self, heard: list[Signals]) -> Signals | None:
@@ -162,8 +166,6 @@ class _Run:
         with span("data"):
             batch = self.batches[self.step]
             self.watch.begin(self.step)
-            self.model.train()
-
         self.shards.run(batch)
         with span("exchange"):
             signals = {number.name: number in heard for number in SIGNALS}

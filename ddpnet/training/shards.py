@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
+from ddpnet.backend import Array
 from ddpnet.compiler.compiled import Compiled
 from ddpnet.compiler.program import Program
 from ddpnet.compiler.together import Together
@@ -58,20 +61,24 @@ class Shards:
             loss, output = self._compute(images, labels)
         with span("backward"):
             loss.backward()
-            self._reducer.count(**_metrics(loss, output, labels))
+            (metrics,) = _metrics([loss.array], output, labels)
+            self._reducer.count(**metrics)
             del loss, output  # the graph is freed here, not later
 
     def _at_once(self, samples: int, program: Program, images: Tensor, labels: Tensor) -> None:
         count = len(self._reducer.own_shards)
         with span("forward"):
             run = Together(program, [images.array, labels.array], count)
-            each = zip(run.result(0), run.result(1), np.split(labels.array, count), strict=True)
+            losses, output = run.result(0), Tensor(np.concatenate(run.result(1)))
         with span("backward"):
-            metrics = (_metrics(*map(Tensor, shard)) for shard in each)
+            metrics = _metrics(losses, output, labels)
             self._reducer.take_all(samples, run.gradients(0), metrics)
-            del run, each, metrics
+            del run, losses, output, metrics
 
 
-def _metrics(loss: Tensor, output: Tensor, labels: Tensor) -> dict[str, float]:
-    """Sums over the samples of a shard."""
-    return {"loss": loss.item() * len(labels), "correct": float(hits(output, labels).sum())}
+def _metrics(losses: Sequence[Array], output: Tensor, labels: Tensor) -> Iterator[dict[str, float]]:
+    """Sums over the samples of each of some shards, of as many rows of `output` and `labels` as the others."""
+    rows = len(labels) // len(losses)
+    correct = hits(output, labels).reshape(-1, rows).sum(axis=1)
+    for loss, count in zip(losses, correct, strict=True):
+        yield {"loss": float(loss) * rows, "correct": float(count)}
