@@ -451,3 +451,18 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be saved"):
         checkpoint.save(tmp_path / "file" / "run", **content())
+    with pytest.raises(InputError, match="Not a directory: choose another output folder"):
+        checkpoint.claimed(tmp_path / "file" / "run").__enter__()
+
+
+def test_a_folder_has_one_run(tmp_path):
+    run = tmp_path / "runs" / "run"
+    with checkpoint.claimed(run):
+        with pytest.raises(InputError, match="another run saves its checkpoints there"), checkpoint.claimed(run):
+            pass
+        assert run.exists()
+    assert not run.exists()  # nothing was saved
+    with checkpoint.claimed(run):
+        path = checkpoint.save(run, **content())
+    with checkpoint.claimed(run):
+        assert checkpoint.find(run) == path

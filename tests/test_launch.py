@@ -338,6 +338,7 @@ BAD = {
     "train --data {empty}": (1, "{empty}"),
     "train --out {full}": (1, "not empty"),
     "train --resume {empty}": (1, "{empty}"),
+    "train --trace no/such/folder/trace.json": (1, "trace: no/such/folder/trace.json cannot be written"),
     "eval {empty}": (1, "{empty}"),
     "eval": (2, "Missing argument 'CHECKPOINT'"),
     "run no-such-script.py": (2, "does not exist"),

@@ -250,4 +250,7 @@ def test_misuse_says_what_to_do(tmp_path: Path) -> None:
     timeline.start(comm)
     with pytest.raises(InputError, match="Is a directory"):
         timeline.save(tmp_path, comm)
+    timeline.start(comm)
+    with pytest.raises(InputError, match="Not a directory"):
+        timeline.save(tmp_path / "run.json" / "run.json", comm)
     assert os.listdir(tmp_path) == ["run.json"]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from digits import run, write, write_digits
+from digits import Notes, run, write, write_digits
 
 from ddpnet import checkpoint
 from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.errors import InputError
-from ddpnet.training import Settings, evaluate, preflight
+from ddpnet.training import Settings, evaluate, preflight, train
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,15 @@ def test_resume_into_the_folder_of_the_run(folder: Path, tmp_path: Path) -> None
     assert sorted(path.name for path in out.iterdir()) == ["step-00000002", "step-00000004"]
     with pytest.raises(InputError, match="holds step-00000004, which is newer"):
         preflight(Settings(resume=out / "step-00000002", out=out, steps=6), given)
+
+
+def test_two_runs_into_one_folder(folder: Path, tmp_path: Path) -> None:
+    """The second is refused before its first step, not at its first checkpoint."""
+    ready = preflight(Settings(model="mlp", data=str(folder), out=tmp_path / "run", steps=2))
+    notes = Notes()
+    with checkpoint.claimed(tmp_path / "run"), pytest.raises(InputError, match="run: another run saves"):
+        run_threads(2, lambda comm: train(ready, comm, notes), timeout=60)
+    assert notes.losses == []
 
 
 def test_checkpoint_of_another_model(folder: Path, tmp_path: Path) -> None:

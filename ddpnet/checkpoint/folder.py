@@ -145,6 +145,43 @@ def prune(run_folder: Path, keep: int) -> None:
             shutil.rmtree(doomed)
 
 
+@contextmanager
+def claimed(run_folder: Path) -> Iterator[None]:
+    """Make the folder of a run, and keep other runs out of it; where the file system has no locks, go on without.
+
+    If nothing was saved in it when the context ends, it goes again. InputError, before anything is computed, if it
+    cannot be made or written to, or if another run has claimed it.
+    """
+    is_new = not run_folder.exists()
+    try:
+        run_folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InputError(f"{run_folder}: {error.strerror}: choose another output folder for checkpoints") from error
+    try:
+        if not os.access(run_folder, os.W_OK | os.X_OK):
+            raise InputError(f"{run_folder}: cannot be written to: choose another output folder for checkpoints")
+        with suppress(OSError):
+            _lock(run_folder, descriptor)
+        try:
+            yield
+        finally:
+            if is_new:
+                with suppress(OSError):  # it holds a checkpoint
+                    run_folder.rmdir()
+    finally:
+        os.close(descriptor)
+
+
+def _lock(run_folder: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{run_folder}: another run saves its checkpoints there: let it end, or choose another output folder"
+        ) from error
+
+
 # Writing
 
 

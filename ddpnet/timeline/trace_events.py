@@ -95,8 +95,8 @@ class TraceFile:
         with suppress(OSError):  # it has said before what is wrong
             if self._file is not None:
                 self._file.close()
+            self._part.unlink(missing_ok=True)
         self._file = None
-        self._part.unlink(missing_ok=True)
 
 
 def coverage(path: str | Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def preflight(settings: Settings, given: frozenset[str] = frozenset()) -> Settin
     A resumed run has the settings of its checkpoint; `given` names those that the user typed, which must agree.
     """
     check_device(settings.device)
+    check_trace(settings.trace)
     if settings.data not in DATASETS and Path(settings.data).is_dir():
         settings = replace(settings, data=str(Path(settings.data).absolute()))
     saved: Checkpoint | None = None
@@ -51,6 +53,15 @@ def preflight(settings: Settings, given: frozenset[str] = frozenset()) -> Settin
                 "or --epochs"
             )
     return replace(settings, out=_output_folder(settings, saved))
+
+
+def check_trace(path: Path | None) -> None:
+    """InputError for a file that could not be written when the run has ended."""
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if path.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise InputError(f"trace: {path} cannot be written: give a new file in a folder that is there")
 
 
 def check_device(name: str) -> None:
