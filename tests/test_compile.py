@@ -173,8 +173,8 @@ BESIDE = {
     "changes a tensor in place": lambda seen, x: NORM(x),
     "returns something else": lambda seen, x: x,
     "returns something": lambda seen, x: {"y": x * 2},
-    "option that is no plain value": lambda seen, x: F.dropout(x, 0.5),
-    "not do the same": lambda seen, x: x + torch.rand(3),
+    "() of ddpnet.random": lambda seen, x: F.dropout(x, 0.5),
+    "() of ddpnet.r": lambda seen, x: x + torch.rand(3),
     "not do the same each": lambda seen, x: x * (x > -100),
     "it calls backward": lambda seen, x: ((x * x).sum().backward(), x * 2)[1],
 }

@@ -9,9 +9,11 @@ from typing import Any
 
 from ddpnet.autograd.autocast_mode import state as autocast
 from ddpnet.autograd.grad_mode import mode
+from ddpnet.compiler.outside import Outside
 from ddpnet.compiler.program import Program
-from ddpnet.compiler.recording import Recording, is_plain
+from ddpnet.compiler.recording import Recording, is_plain, kind_of
 from ddpnet.compiler.witness import Witness
+from ddpnet.dtypes import get_default_dtype
 from ddpnet.nn.changes import changes
 from ddpnet.nn.parameter import Parameter
 from ddpnet.tensor import Tensor
@@ -87,8 +89,9 @@ class Compiled:
         """Call the function, note its operations, and make a program of them the second time."""
         if not Witness.can_watch():
             return self._plainly(args, options)
-        recording = Recording(tensors)
-        with Witness() as witness:
+        recording, outside = Recording(tensors), Outside(self.function, self.owner, tensors)
+        enabled = mode.enabled
+        with Witness(outside) as witness:
             mode.tape = recording
             try:
                 returned = self._plainly(args, options)
@@ -96,8 +99,11 @@ class Compiled:
                 mode.tape = None
         recording.constants = witness.constants
         recording.finish()
-        results = recording.results(returned)
-        reason = witness.reason or recording.reason
+        recording.returns(returned)
+        outside.leave()
+        reason = witness.reason or outside.reason or recording.reason
+        if mode.enabled is not enabled or autocast.active:
+            reason = "it leaves another mode than it found"
         if reason is None and before and recording.differs_from(before):
             reason = "it does not do the same each time"
         if reason is not None:
@@ -105,7 +111,7 @@ class Compiled:
             if self.fullgraph:
                 raise RuntimeError(f"torch.compile(fullgraph=True): {_name(self)} cannot be recorded: {reason}")
         elif before:
-            self._known[key] = Program(recording, results, type(returned) is tuple)
+            self._known[key] = Program(recording, outside, type(returned) is tuple)
         else:
             self._known[key] = recording
         return returned
@@ -118,16 +124,15 @@ def _name(compiled: Compiled) -> str:
 
 def _kind(args: tuple[Any, ...], options: dict[str, Any], tensors: list[Tensor]) -> Key | None:
     """What a program depends on, with the tensors among the arguments; None for arguments that it cannot take."""
-    key: list[Any] = [mode.enabled, len(args)]
+    key: list[Any] = [mode.enabled, get_default_dtype(), len(args)]
     for value in (*args, *options.values()) if options else args:
         if isinstance(value, Parameter):
             return None  # the function may have it from elsewhere, too: nobody could tell which of the two it takes
         if isinstance(value, Tensor):
-            array = value.array
             tensors.append(value)
-            key.append((array.shape, array.dtype, array.flags.c_contiguous, value._requires_grad, type(array)))
+            key.append((value._requires_grad, *kind_of(value.array)))
         elif is_plain(value):
-            key.append((type(value), value))
+            key.append(repr(value))  # True, 1 and 1.0 are equal, and 0.0 and -0.0
         else:
             return None
     if len(tensors) > 1 and len({id(tensor) for tensor in tensors}) < len(tensors):

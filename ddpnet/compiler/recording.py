@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ddpnet.autograd.grad_mode import mode
+from ddpnet.backend import Array
 from ddpnet.dtypes import DType
 from ddpnet.ops.op import Op
 from ddpnet.tensor import Tensor
@@ -27,16 +28,13 @@ class Operation:
     node: Op
     several: bool
     """Whether `forward` returns a tuple."""
+    flows: tuple[int, ...]
+    """The results through which gradients flow."""
 
     def is_like(self, other: Operation) -> bool:
         """Whether another recording has the same here."""
-        one, two = self, other
-        return (one.kind, one.options, one.sources, one.node.needs) == (
-            two.kind,
-            two.options,
-            two.sources,
-            two.node.needs,
-        )
+        same = (self.kind, self.sources, self.node.needs) == (other.kind, other.sources, other.node.needs)
+        return same and repr(self.options) == repr(other.options)  # True, 1 and 1.0 are equal, and 0.0 and -0.0
 
 
 class Recording:
@@ -53,6 +51,10 @@ class Recording:
         self.count = len(arguments)
         self.reason: str | None = None
         self.constants: Sequence[Tensor] = ()
+        self.returned: tuple[Tensor, ...] = ()
+        self.results: tuple[int, ...] = ()
+        self.memory: set[int] = set()
+        """The results, and what they are views of."""
         self._numbers = {id(tensor): number for number, tensor in enumerate(arguments)}
         self._made: list[tuple[Tensor, Any]] = []  # which keeps them, so that no other has their id
 
@@ -74,7 +76,8 @@ class Recording:
         for number, output in zip(results, outputs, strict=True):
             self._numbers[id(output)] = number
             self._made.append((output, output.grad_fn))
-        self.operations.append(Operation(type(node), options, sources, results, node, type(made) is tuple))
+        flows = tuple(number for number, output in zip(results, outputs, strict=True) if output.grad_fn is node)
+        self.operations.append(Operation(type(node), options, sources, results, node, type(made) is tuple, flows))
 
     def _number_of(self, x: Any) -> int:
         number = self._numbers.get(id(x)) if isinstance(x, Tensor) else None
@@ -87,14 +90,19 @@ class Recording:
                 self.reason = f"an operation takes a {type(x).__name__} that none has made"
         return number
 
-    def results(self, returned: Any) -> tuple[int, ...]:
-        """The numbers of what the call has returned: a tensor or a tuple of tensors that it has made."""
+    def returns(self, returned: Any) -> None:
+        """Note what the call has returned: a tensor or a tuple of tensors that it has made."""
         tensors = returned if type(returned) is tuple else (returned,)
         made = {id(tensor) for tensor, _ in self._made}
         if not tensors or not all(isinstance(tensor, Tensor) and id(tensor) in made for tensor in tensors):
             self.reason = self.reason or "it returns something else than tensors that it has computed"
-            return ()
-        return tuple(self._numbers[id(tensor)] for tensor in tensors)
+            return
+        bases = {id(tensor if tensor._view is None else tensor._view.base) for tensor in tensors}
+        if len(bases) < len(tensors) or not bases <= made:  # a change of one would be a change of the other
+            self.reason = self.reason or "it returns tensors that share memory with each other or with what was there"
+            return
+        self.returned, self.results = tensors, tuple(self._numbers[id(tensor)] for tensor in tensors)
+        self.memory = {*self.results, *(self._numbers[base] for base in bases)}
 
     def finish(self) -> None:
         """Look for what was changed behind the operations' backs."""
@@ -110,6 +118,8 @@ class Recording:
         """Whether a second call has done something else, or with other tensors."""
         if len(self.operations) != len(other.operations) or self.given.keys() != other.given.keys():
             return True
+        if self.results != other.results:
+            return True
         if any(not one.is_like(two) for one, two in zip(self.operations, other.operations, strict=True)):
             return True
         pairs = ((x, other.given[number]) for number, x in self.given.items())
@@ -118,12 +128,24 @@ class Recording:
     def _is_same(self, one: Any, two: Any, other: Recording) -> bool:
         """Whether two given tensors or numbers are the same one, or constants that were made alike."""
         if not isinstance(one, Tensor) or not isinstance(two, Tensor):
-            return type(one) is type(two) and bool(one == two)
+            return repr(one) == repr(two)
         if one is two:
             return True
         made = any(one is x for x in self.constants) and any(two is x for x in other.constants)
         alike = made and not (one.requires_grad or two.requires_grad) and one.array.dtype == two.array.dtype
         return alike and one.array.shape == two.array.shape and one.array.tobytes() == two.array.tobytes()
+
+    def shown(self, operation: Operation) -> tuple[int, ...]:
+        """The numbers of arguments, given tensors and results with whose memory an operation saved something."""
+        versions = {id(version) for _, _, version, _ in operation.node._kept}
+        given = [(number, x) for number, x in self.given.items() if isinstance(x, Tensor)]
+        seen = [*enumerate(self.arguments), *given, *zip(self.results, self.returned, strict=True)]
+        return tuple([number for number, x in seen if x._version is not None and id(x._version) in versions])
+
+
+def kind_of(array: Array) -> tuple[Any, ...]:
+    """All of an array but its values."""
+    return array.shape, array.dtype, array.strides, type(array)
 
 
 def is_plain(value: Any) -> bool:

@@ -11,14 +11,23 @@ import dis
 import functools
 import gc
 import inspect
+import itertools
 import sys
+import warnings
 from types import BuiltinFunctionType, CodeType, FrameType, TracebackType
 from typing import Any
 
-from ddpnet.autograd.backward import backward, grad
+from ddpnet.autograd.backward import (
+    backward,
+    grad,
+    register_hook,
+    register_post_accumulate_grad_hook,
+    retain_grad,
+)
 from ddpnet.autograd.function import Function
 from ddpnet.autograd.grad_mode import mode
 from ddpnet.backend import is_array
+from ddpnet.compiler.outside import LIBRARIES, Outside
 from ddpnet.nn.hooks import Hooked
 from ddpnet.nn.module import Module
 from ddpnet.ops.conversion import numpy
@@ -34,7 +43,11 @@ _KNOWN: dict[CodeType, str] = {
     **dict.fromkeys((Tensor.detach.__code__, Tensor.data.fget.__code__), "it takes a tensor out of the graph"),  # type: ignore[attr-defined]
     Tensor.changed.__code__: _CHANGES,
     Tensor.data.fset.__code__: _CHANGES,  # type: ignore[attr-defined]
+    Tensor.detach_.__code__: _CHANGES,
+    Tensor.requires_grad.fset.__code__: "it sets requires_grad",  # type: ignore[attr-defined]
+    Module.zero_grad.__code__: "it clears gradients",
     Hooked._call_with_hooks.__code__: _HOOKS,
+    **{hooking.__code__: _HOOKS for hooking in (register_hook, register_post_accumulate_grad_hook, retain_grad)},
     Module.__setattr__.__code__: "it sets an attribute of a module",
     Function.apply.__func__.__code__: "it uses an autograd.Function",  # type: ignore[attr-defined]
     backward.__code__: "it calls backward",
@@ -44,7 +57,11 @@ _MAKERS = {inspect.unwrap(maker).__code__ for maker in (arange, eye, full, linsp
 _APPLY = Op.apply.__func__.__code__  # type: ignore[attr-defined]
 _HARMLESS: set[Any] = {len, isinstance, issubclass, getattr, hasattr, min, max, sum, abs, round, any, all, sorted, id}
 _HARMLESS_METHODS = {"items", "keys", "values", "get", "index", "count", "join", "format", "startswith", "endswith"}
-_LIBRARIES = sys.stdlib_module_names - {"__main__"} | {"numpy", "numba", "llvmlite", "cupy", "cupyx"}
+_BEYOND = {"amp.grad_scaler", "checkpoint", "cuda", "datasets", "determinism", "distributed", "optim", "printing"}
+_BEYOND |= {"profiler", "random", "serialization", "threads", "utils"}
+"""Parts of ddpnet that draw random numbers, or keep something that a replay would not change."""
+_STATE = {"array", "grad", "grad_fn", "is_leaf", "_version", "version", "requires_grad", "random"}
+"""Attributes that show what a recording does not know of tensors, and where NumPy draws random numbers."""
 _LOOKS = {"any", "all", "min", "max", "item", "tolist", "nonzero", "argmax", "argmin"}
 """Methods of arrays after which ddpnet may do one thing or another, or raise; in an operation it will do so again."""
 _STORES = {"STORE_ATTR", "STORE_GLOBAL", "STORE_SUBSCR", "DELETE_ATTR", "DELETE_GLOBAL", "DELETE_SUBSCR"}
@@ -57,8 +74,9 @@ class Witness:
     It takes the place of a profile function, so `can_watch` is false where a program has one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outside: Outside) -> None:
         self.reason: str | None = None
+        self._outside = outside
         self.constants: list[Tensor] = []
         self._inside, self._collects = 0, gc.isenabled()
 
@@ -84,26 +102,40 @@ class Witness:
             self._inside += 1 if event == "call" else -1
         elif event == "call":
             code = frame.f_code
-            self.reason = self.reason or _KNOWN.get(code)
+            self.reason = self.reason or _KNOWN.get(code) or _beyond(frame)
             if self.reason is None and _is_foreign(frame):
                 self.reason = _stores(code)
+                if _package(frame) not in LIBRARIES:
+                    self._outside.enter(frame)
         elif event == "return" and frame.f_code in _MAKERS and isinstance(argument, Tensor):
             self.constants.append(argument)
         elif event == "c_call" and self.reason is None:
-            if _is_foreign(frame):
+            if _is_foreign(frame) or argument is warnings.warn:
                 self.reason = None if _is_harmless(argument) else f"it calls {argument.__name__}()"
             elif not self._inside and argument.__name__ in _LOOKS and is_array(argument.__self__):
                 self.reason = f"{frame.f_code.co_name} looks at the values of a tensor"
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _beyond(frame: FrameType) -> str | None:
+    """What a function of ddpnet may do that no replay does, or None."""
+    package, _, name = str(frame.f_globals.get("__name__", "")).partition(".")
+    if package != "ddpnet" or not {name, name.partition(".")[0]} & _BEYOND:
+        return None
+    return f"it calls {frame.f_code.co_name}() of {package}.{name}"
 
 
 def _is_foreign(frame: FrameType) -> bool:
     """Whether a function belongs to the program, or is a library's that it calls; not one that ddpnet calls."""
     at: FrameType | None = frame
     while at is not None:
-        name = at.f_globals.get("__name__", "").partition(".")[0]
+        name = _package(at)
         if not name:  # a compiled kernel, which Numba shows, too
             return False
-        if name not in _LIBRARIES and not name.startswith("namedtuple_"):
+        if name not in LIBRARIES and not name.startswith("namedtuple_"):
             return name != "ddpnet"
         at = at.f_back
     return True
@@ -118,10 +150,27 @@ def _is_harmless(function: Any) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _stores(code: CodeType) -> str | None:
-    """What a function changes that outlives its call, or None."""
-    for instruction in dis.get_instructions(code):
+    """What a function changes that outlives its call, or reads though a recording does not know it, or None."""
+    instructions = list(dis.get_instructions(code))
+    for instruction in instructions:
         outer = instruction.opname == "STORE_DEREF" and instruction.argval in code.co_freevars
         if outer or instruction.opname in _STORES:
             what = instruction.argval if isinstance(instruction.argval, str) else "an element"
-            return f"{code.co_qualname if sys.version_info >= (3, 11) else code.co_name} sets {what}"
-    return None
+            return f"{code.co_qualname} sets {what}"
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _STATE:
+            return f"{code.co_qualname} reads {instruction.argval}"
+    return f"{code.co_qualname} changes something in place" if _adds_in_place(instructions) else None
+
+
+def _adds_in_place(instructions: list[dis.Instruction]) -> bool:
+    """Whether there is a statement like `a += b` where `a` may be more than a number that the function counts with."""
+    pairs = list(itertools.pairwise(instructions))
+    stores = [(before, after.argval) for before, after in pairs if after.opname == "STORE_FAST"]
+    other = {name for before, name in stores if before.opname != "LOAD_CONST" and not _is_in_place(before)}
+    return any(
+        _is_in_place(before) and (after.opname != "STORE_FAST" or after.argval in other) for before, after in pairs
+    )
+
+
+def _is_in_place(instruction: dis.Instruction) -> bool:
+    return instruction.opname == "BINARY_OP" and instruction.argrepr.endswith("=")
