@@ -19,6 +19,7 @@ import numpy as np
 from ddpnet import random
 from ddpnet.backend import host
 from ddpnet.checkpoint import Checkpoint
+from ddpnet.compiler.compiled import Compiled
 from ddpnet.distributed import Communicator
 from ddpnet.distributed.optim.gathering import gathered
 from ddpnet.distributed.step.buckets import Buckets, Layout, module_of
@@ -26,17 +27,16 @@ from ddpnet.distributed.step.tree import share
 from ddpnet.distributed.trust.watch import Watch
 from ddpnet.dtypes import category
 from ddpnet.errors import InputError
-from ddpnet.nn import functional as F
 from ddpnet.nn.module import Module
 from ddpnet.nn.utils import clip_grad_norm_
 from ddpnet.optim.lr_scheduler import LRScheduler
 from ddpnet.optim.optimizer import Optimizer
 from ddpnet.spans import span
 from ddpnet.tensor import Tensor
-from ddpnet.training.evaluation import hits
 from ddpnet.training.images import Split
 from ddpnet.training.preparation import build_optimizer, load_optimizer
 from ddpnet.training.settings import Settings
+from ddpnet.training.shards import backward, loss_of
 from ddpnet.training.stop import SIGNALS
 from ddpnet.utils.data import Batches
 
@@ -46,10 +46,11 @@ _METRICS = ("samples", "loss", "correct")
 
 @dataclass(frozen=True)
 class Replica:
-    """The weights of one shard, and what its optimizer remembers."""
+    """The weights of one shard, what its optimizer remembers, and how its loss is computed."""
 
     model: Module
     optimizer: Optimizer
+    compute: Compiled
 
     def averaged(self) -> list[Tensor]:
         """What all replicas have in common after a mean: parameters, and buffers of floating point."""
@@ -66,10 +67,10 @@ class LocalSGD:
         self._settings, self._comm = settings, comm
         self._shards = range(*share(settings.parts, comm.size, comm.rank))
         optimizer.zero_grad()  # gradients may lie in the buckets of a Reducer
-        self._replicas = [Replica(model, optimizer)]
+        self._replicas = [Replica(model, optimizer, loss_of(model))]
         for _ in self._shards[1:]:
             twin = copy.deepcopy(model)
-            self._replicas.append(Replica(twin, build_optimizer(settings, twin, comm)))
+            self._replicas.append(Replica(twin, build_optimizer(settings, twin, comm), loss_of(twin)))
             self._replicas[-1].optimizer.load_state_dict(optimizer.state_dict())
         self._watch = Watch(model, None, comm, every=settings.fingerprint_every)
         layout, averaged = Layout(), self._replicas[0].averaged()
@@ -110,21 +111,13 @@ class LocalSGD:
 
     def _step(self, replica: Replica, rows: np.ndarray, images: Split) -> np.ndarray:
         """One step of one replica by the gradient of its own shard; the metrics."""
-        with span("data"):
-            x, labels = images.batch(rows)
-        with span("forward"):
-            output = replica.model(x)
-            loss = F.cross_entropy(output, labels)
-        with span("backward"):
-            loss.backward()
-            metrics = np.array([len(labels), loss.item() * len(labels), hits(output, labels).sum()], np.float64)
-            del x, output, loss  # the graph is freed here, not later
+        metrics = {"samples": len(rows), **backward(replica.compute, images, rows)}
         with span("optimizer"):
             if self._settings.clip_norm is not None:
                 clip_grad_norm_(replica.model.parameters(), self._settings.clip_norm)
             replica.optimizer.step()
             replica.optimizer.zero_grad()
-        return metrics
+        return np.array([metrics[name] for name in _METRICS], np.float64)
 
     def _spread_rates(self) -> None:
         """The schedule changes the first optimizer's learning rates; the others follow."""

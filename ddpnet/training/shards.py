@@ -34,11 +34,7 @@ class Shards:
         self._reducer, self._split = reducer, split
         self._most_rows = 0 if spared else _MOST_ROWS
 
-        def loss_and_output(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            output = model(images)
-            return F.cross_entropy(output, labels), output
-
-        self._compute = Compiled(loss_and_output)
+        self._compute = loss_of(model)
 
     def run(self, batch: np.ndarray) -> None:
         """Compute this rank's shards of a global batch, given as numbers of samples."""
@@ -55,15 +51,7 @@ class Shards:
             self._reducer.run(len(batch), lambda rows: self._one(batch[rows]))
 
     def _one(self, samples: np.ndarray) -> None:
-        with span("data"):
-            images, labels = self._split.batch(samples)
-        with span("forward"):
-            loss, output = self._compute(images, labels)
-        with span("backward"):
-            loss.backward()
-            (metrics,) = _metrics([loss.array], output, labels)
-            self._reducer.count(**metrics)
-            del loss, output  # the graph is freed here, not later
+        self._reducer.count(**backward(self._compute, self._split, samples))
 
     def _at_once(self, samples: int, program: Program, images: Tensor, labels: Tensor) -> None:
         count = len(self._reducer.own_shards)
@@ -74,6 +62,29 @@ class Shards:
             metrics = _metrics(losses, output, labels)
             self._reducer.take_all(samples, run.gradients(0), metrics)
             del run, losses, output, metrics
+
+
+def loss_of(model: Module) -> Compiled:
+    """Images and labels to the mean loss of a model and its output; recorded, if its calls can be."""
+
+    def loss_and_output(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        output = model(images)
+        return F.cross_entropy(output, labels), output
+
+    return Compiled(loss_and_output)
+
+
+def backward(compute: Compiled, split: Split, samples: np.ndarray) -> dict[str, float]:
+    """The gradients of the mean loss over some samples, by `loss_of` a model; the sums of the metrics."""
+    with span("data"):
+        images, labels = split.batch(samples)
+    with span("forward"):
+        loss, output = compute(images, labels)
+    with span("backward"):
+        loss.backward()
+        (metrics,) = _metrics([loss.array], output, labels)
+        del loss, output  # the graph is freed here, not later
+    return metrics
 
 
 def _metrics(losses: Sequence[Array], output: Tensor, labels: Tensor) -> Iterator[dict[str, float]]:
