@@ -201,8 +201,20 @@ def test_what_does_more_than_compute_runs_as_written(reason, capsys):
 def test_fullgraph_says_why():
     noisy = torch.compile(lambda x: (print("x"), x * 2)[1], fullgraph=True)
     noisy(torch.ones(2))
-    with pytest.raises(RuntimeError, match=r"cannot be recorded: it calls print\(\)"):
-        noisy(torch.ones(2))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"cannot be recorded: it calls print\(\)"):
+            noisy(torch.ones(2))
+    for argument in ([torch.ones(2)], nn.Parameter(torch.ones(2))):
+        with pytest.raises(RuntimeError, match="its arguments are not all numbers, words and tensors"):
+            torch.compile(lambda x: x[0] * 2, fullgraph=True)(argument)
+
+
+def test_modules_compile_themselves():
+    model = nn.Linear(2, 2)
+    model.compile()
+    for _ in range(CALLS):
+        model(torch.ones(1, 2))
+    assert len(programs(model.forward)) == 1
 
 
 def test_disabled_functions_and_backends():

@@ -32,10 +32,11 @@ def compile(
     """Have the operations of a function or module recorded, and replayed where nothing else is done between them.
 
     A module is returned itself, and calls a recorded `forward` from now on, a function as a callable like it; without
-    `model`, a decorator. Results, gradients and errors are the same bits and words as without. What else the function
-    reads (global variables, say) must not change: attributes of modules may, which are watched. Where a call cannot be
-    recorded, it is done as written, or with `fullgraph` is a RuntimeError that says why. `disable`, or the backend
-    "eager", leaves everything as it is. `dynamic`, `mode` and `options` change nothing: each shape is recorded.
+    `model`, a decorator. Results and gradients are the same bits as without. What else the function reads is watched:
+    variables, attributes, elements of lists and dicts; only what lies deeper in those (`configs["a"].size`) must not
+    change. Where a call cannot be recorded, it is done as written, or with `fullgraph` is a RuntimeError that says why.
+    `disable`, or the backend "eager", leaves everything as it is. `dynamic`, `mode` and `options` change nothing: each
+    shape is recorded. A second derivative (`create_graph`) of a replay is a RuntimeError, as in PyTorch.
     """
     from ddpnet.compiler.compiled import Compiled  # 8 of the 165 ms of `import ddpnet`, which few need
 
@@ -65,6 +66,14 @@ def disable(fn: Callable[..., Any] | None = None, recursive: bool = True, *, rea
         return fn(*args, **options)
 
     return called
+
+
+def _compile_module(self: Module, *args: Any, **kwargs: Any) -> None:
+    """As `torch.compile`: the calls of this module are recorded."""
+    compile(self, *args, **kwargs)
+
+
+Module.compile = _compile_module
 
 
 def is_compiling() -> bool:

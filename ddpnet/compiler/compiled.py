@@ -20,6 +20,7 @@ from ddpnet.tensor import Tensor
 
 _MOST = 16
 """Kinds of arguments for which programs are kept; what comes after them is computed as it is written."""
+_ARGUMENTS = "its arguments are not all numbers, words and tensors, each once, that are no parameters"
 
 Key = tuple[Any, ...]
 
@@ -58,10 +59,13 @@ class Compiled:
         if type(known) is Program:
             if known.fits():
                 return known.run(tensors)
-            del self._known[key]  # type: ignore[arg-type]
+            self._known.pop(key, None)  # type: ignore[arg-type]  # another thread may have done so
             known = None
         if key is None or (known is None and len(self._known) >= _MOST):
+            self._refuse(_ARGUMENTS if key is None else f"it is called with more than {_MOST} kinds of arguments")
             return self._plainly(args, options)
+        if isinstance(known, str):
+            self._refuse(known)
         if known is None:
             self._known[key] = ()
         try:
@@ -108,18 +112,19 @@ class Compiled:
             reason = "it does not do the same each time"
         if reason is not None:
             self._known[key] = self.reasons[key] = reason
-            if self.fullgraph:
-                raise RuntimeError(f"torch.compile(fullgraph=True): {_name(self)} cannot be recorded: {reason}")
+            self._refuse(reason)
         elif before:
             self._known[key] = Program(recording, outside, type(returned) is tuple)
         else:
             self._known[key] = recording
         return returned
 
-
-def _name(compiled: Compiled) -> str:
-    named = compiled.function if compiled.owner is None else type(compiled.owner)
-    return str(getattr(named, "__qualname__", named))
+    def _refuse(self, reason: str) -> None:
+        """RuntimeError with `fullgraph`, where a call cannot be recorded."""
+        if self.fullgraph:
+            named = self.function if self.owner is None else type(self.owner)
+            name = getattr(named, "__qualname__", named)
+            raise RuntimeError(f"torch.compile(fullgraph=True): {name} cannot be recorded: {reason}")
 
 
 def _kind(args: tuple[Any, ...], options: dict[str, Any], tensors: list[Tensor]) -> Key | None:

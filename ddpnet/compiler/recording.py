@@ -98,7 +98,8 @@ class Recording:
             self.reason = self.reason or "it returns something else than tensors that it has computed"
             return
         bases = {id(tensor if tensor._view is None else tensor._view.base) for tensor in tensors}
-        if len(bases) < len(tensors) or not bases <= made:  # a change of one would be a change of the other
+        without = any(tensor.requires_grad is not tensor._requires_grad for tensor in tensors)  # views, by no_grad
+        if len(bases) < len(tensors) or not bases <= made or without:  # a change of one is a change of the other
             self.reason = self.reason or "it returns tensors that share memory with each other or with what was there"
             return
         self.returned, self.results = tensors, tuple(self._numbers[id(tensor)] for tensor in tensors)

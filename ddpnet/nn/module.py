@@ -266,8 +266,8 @@ class Module(Tree, Hooked, Stateful):
         """Not supported: NotImplementedError."""
         raise NotImplementedError("Module.share_memory: parameters are not shared between processes; use ddpnet run")
 
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: operations are not compiled."""
+    compile: Callable[..., None]
+    """As `torch.compile`, in place: `compiler/` gives it."""
 
     # Text
 
