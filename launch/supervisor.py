@@ -41,6 +41,7 @@ _LIKELY = {
     signal.SIGKILL: "by kill -9, or by the system for want of memory",
     signal.SIGSEGV: "a crash in compiled code",
     signal.SIGBUS: "often a full /dev/shm",
+    signal.SIGABRT: "the reason is above",
 }
 
 
@@ -169,7 +170,8 @@ class Job:
         culprit = self._culprit()
         if culprit is None:
             code = self._process.wait()
-            return f"the job ended with exit code {code}: what MPI or the ranks said is above" if code else ""
+            what = f"the job ended with exit code {code}: what MPI or the ranks said is above"
+            return f"{what}{self._left()}" if code else ""
         rank, code = culprit
         who = f"rank {rank} of {self._ranks}"
         failure = self._deck.failure(rank)
@@ -178,7 +180,20 @@ class Job:
         if failure is not None:
             return "" if failure.told else f"{who} failed: {failure.summary.replace(f'{who}: ', '')} (see above)"
         how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
-        return f"{who} {how}"
+        return f"{who} {how}{self._left() if code == -signal.SIGKILL else ''}"
+
+    def _left(self) -> str:
+        """The rank that was the first to end, if that was well: launchers may then end the others without a word."""
+        endings = [
+            (ending.time, rank, ending.code) for rank in range(self._ranks) if (ending := self._deck.ending(rank))
+        ]
+        _, rank, code = min(endings, default=(0.0, 0, 1))
+        if code != 0:
+            return ""
+        return (
+            f"; before, rank {rank} of {self._ranks} had ended with exit code 0, without the others: all ranks have "
+            "to call init_process_group, and to come to the end of the script (os._exit leaves it out)"
+        )
 
     def told(self) -> bool:
         """Whether the job failed for a reason that a rank has told in full."""

@@ -132,6 +132,34 @@ def test_calls_that_do_not_fit(tmp_path: Path, start: str, how: str) -> None:
         assert "to debug it in one process: ddpnet run -n 1 script.py" in last
 
 
+@pytest.mark.parametrize(
+    ("start", "how"), [("ddpnet", "import time; time.sleep(60)"), ("mpirun", "from mpi4py import MPI")]
+)
+def test_a_rank_that_never_calls_init_process_group(tmp_path: Path, start: str, how: str) -> None:
+    """MPI itself would wait for ever."""
+    (tmp_path / "script.py").write_text(
+        "from ddpnet.distributed import environment, init_process_group\n"
+        "if environment.launched_world()[0] == 1:\n"
+        f"    {how}\n"
+        "else:\n"
+        "    init_process_group()\n"
+    )
+    starts = {"ddpnet": [*DDPNET, "run", "-n", "3"], "mpirun": [MPIEXEC, "-n", "3", sys.executable]}
+    with started([*starts[start], "script.py"], cwd=tmp_path, env={"DDPNET_TIMEOUT": "1"}) as process:
+        result = ended(process, 8)
+    words = r"rank [02] of 3: init_process_group: another rank has not come within 1 s: all ranks have to call it"
+    assert re.search(words, result.err), result.err
+    assert re.search(r'File ".*script.py", line 5', result.err), result.err
+
+
+def test_a_rank_that_leaves_out_the_end_is_named(tmp_path: Path) -> None:
+    """Launchers then kill the others, or end the job without a word."""
+    (tmp_path / "script.py").write_text(HEAD + "if rank == 1:\n    import os\n    os._exit(0)\ndist.barrier()\n")
+    with started([*DDPNET, "run", "-n", "3", "script.py"], cwd=tmp_path) as process:
+        result = ended(process, 8)
+    assert "rank 1 of 3 had ended with exit code 0, without the others" in result.err.splitlines()[-1]
+
+
 def test_what_a_rank_does_that_does_not_come_is_shown(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(HEAD + CALLS["a call too few"][0] + "\n")
     result = run([*DDPNET, "run", "-n", "3", "script.py"], cwd=tmp_path)

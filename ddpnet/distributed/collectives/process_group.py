@@ -49,13 +49,15 @@ _LOCAL_RANKS = (
 )
 
 
-def connect() -> Communicator:
+def connect(timeout: float | None = None) -> Communicator:
     """The world that the launcher started this process in: MPI, or a world of one that never imports MPI.
 
+    `timeout` is how many seconds a rank waits for another one, now and later; by default as in `init_process_group`.
     InputError where there is no MPI, or where it sees another number of ranks than were launched.
     """
     launched = launched_world()
-    return MPICommunicator() if launched is not None and launched[1] > 1 else SoloCommunicator()
+    kind = MPICommunicator if launched is not None and launched[1] > 1 else SoloCommunicator
+    return kind(timeout)
 
 
 def current() -> Communicator:
@@ -85,13 +87,10 @@ def init_process_group(
     if is_initialized():
         raise RuntimeError("trying to initialize the default process group twice!")
     Backend(backend or "mpi")
-    patience = seconds(timeout)
-    comm = connect()
+    comm = connect(seconds(timeout))
     for name, given, have in (("world_size", world_size, comm.size), ("rank", rank, comm.rank)):
         if given not in (-1, have):
             raise ValueError(f"init_process_group: {name}={given}, but the launcher says {have}")
-    if patience is not None:
-        comm.timeout = patience
     groups.join(comm)
 
 
@@ -99,7 +98,7 @@ def destroy_process_group(group: Group = None) -> None:
     """Leave a group, or with the default group all: no collective may follow."""
     if group == GroupMember.NON_GROUP_MEMBER:
         return
-    world = groups.world()
+    world = groups.world("destroy_process_group")
     mine = find(group, "destroy_process_group")
     if mine is world.groups[0]:
         groups.leave()
@@ -123,7 +122,7 @@ def new_group(
     GroupMember.NON_GROUP_MEMBER on those that are not in it. ValueError for ranks that do not exist, and for
     `use_local_synchronization`: MPI needs all ranks.
     """
-    world = groups.world()
+    world = groups.world("new_group")
     everybody = world.groups[0]
     chosen: list[int] = []
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ddpnet.distributed.environment import launched_world, memory_is_shared
+from ddpnet.distributed.environment import default_timeout, launched_world, memory_is_shared
 from ddpnet.distributed.errors import DistBackendError
 from ddpnet.distributed.transport import ending, host_memory
 from ddpnet.distributed.transport.communicator import Communicator, Message, as_bytes, by_host
+from ddpnet.distributed.transport.deadline import ends_within
 from ddpnet.distributed.transport.farewells import Farewells
 from ddpnet.errors import InputError
 
@@ -33,10 +36,14 @@ _LETTER_TAG = 1
 """Messages of `exchange` have tag 0, letters their own tag plus this."""
 
 
-def load() -> Any:
-    """`mpi4py.MPI`, initialised; InputError where there is no MPI."""
+def load(seconds: float | None = None) -> Any:
+    """`mpi4py.MPI`, initialised; InputError where there is no MPI.
+
+    MPI starts when all ranks have come: if that takes longer than `seconds`, this process says so, and ends.
+    """
     try:
-        from mpi4py import MPI
+        with nullcontext() if seconds is None else ends_within(seconds, _not_all_came(seconds)):
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there but finds no library
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{NO_MPI} ({reason})") from error
@@ -53,11 +60,13 @@ class MPICommunicator(Communicator):
     name = "mpi"
     spin: float
 
-    def __init__(self) -> None:
-        self._mpi = load()
+    def __init__(self, timeout: float | None = None) -> None:
+        seconds = default_timeout() if timeout is None else timeout
+        self._mpi = load(seconds if "mpi4py.MPI" not in sys.modules else None)
         world = self._mpi.COMM_WORLD
         _check_size(world.Get_size())
-        self._open(world.Dup(), list(range(world.Get_size())), None)
+        _meet(world, seconds)
+        self._open(world.Dup(), list(range(world.Get_size())), seconds)
         self._farewells = _prepare_the_end(self._mpi, self.rank, self.size)
         self._hosts_of = self._find_hosts()
         self.hosts = by_host(self._hosts_of)
@@ -263,6 +272,23 @@ def _prepare_the_end(mpi: Any, rank: int, size: int) -> Farewells:
     ending.end_all_ranks_on_an_exception(mpi, rank, size)
     ending.leave_together(mpi, rank, size, farewells)
     return farewells
+
+
+def _meet(world: Any, seconds: float) -> None:
+    """Return when all ranks have come: other calls of MPI, which have no deadline either, will end then."""
+    everybody, begun = world.Ibarrier(), time.monotonic()
+    while not everybody.Test():
+        if time.monotonic() - begun > seconds:
+            raise DistBackendError(_not_all_came(seconds))
+        time.sleep(_SLEEP_SECONDS)
+
+
+def _not_all_came(seconds: float) -> str:
+    rank, size = launched_world() or (0, 1)
+    return (
+        f"rank {rank} of {size}: init_process_group: another rank has not come within {seconds:g} s: all ranks have to "
+        "call it; look for an exit or a wait before it, or give them more time (timeout=..., DDPNET_TIMEOUT=SECONDS)"
+    )
 
 
 def _affinity() -> list[int]:
