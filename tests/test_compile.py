@@ -258,6 +258,17 @@ def test_modules_that_change_are_recorded_anew():
     check(lambda: F.leaky_relu(torch.tanh(F.linear(x, linear.weight)), 0.25))
 
 
+def test_a_running_mean_of_the_weights_ends_no_recording():
+    """Its count of updates is a buffer that is added to in place, and set to itself by `+=`."""
+    model = torch.compile(nn.Linear(2, 1))
+    mean = torch.optim.swa_utils.AveragedModel(model)
+    for step in range(CALLS):
+        model(torch.ones(1, 2))
+        mean.update_parameters(model)
+        assert mean.n_averaged.item() == step + 1
+    assert len(programs(model.forward)) == 1
+
+
 def test_freezing_is_seen():
     model = torch.compile(nn.Linear(2, 1))
     for frozen in (False, True, False):

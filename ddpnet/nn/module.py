@@ -53,8 +53,8 @@ class Module(Tree, Hooked, Stateful):
                 raise AttributeError(f"cannot assign {kind} before Module.__init__() call")
             super().__setattr__(name, value)
             return
-        if name not in self.__dict__ or self.__dict__[name] is not value:
-            changes.count += 1
+        if self.__dict__.get(name, changes) is not value and self._buffers.get(name, changes) is not value:
+            changes.count += 1  # but not for `self.seen += 1`, which sets a buffer to itself
         if isinstance(value, Parameter):
             self._forget(name, self._parameters)
             self.register_parameter(name, value)
