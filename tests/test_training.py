@@ -151,12 +151,13 @@ def test_resume_of_another_run(folder: Path, tmp_path: Path) -> None:
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
-def test_resume_into_the_folder_of_the_run(folder: Path, tmp_path: Path) -> None:
+def test_resume_into_the_folder_of_the_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     settings = Settings(model="mlp", data=str(folder), out=out)
     run(replace(settings, steps=2), 1)
     given = frozenset({"resume", "out", "steps"})
-    run(Settings(resume=out, out=out, steps=4), 2, given)
+    monkeypatch.chdir(tmp_path)
+    run(Settings(resume=Path("run"), out=Path("../", tmp_path.name, "run"), steps=4), 2, given)
     assert sorted(path.name for path in out.iterdir()) == ["step-00000002", "step-00000004"]
     with pytest.raises(InputError, match="holds step-00000004, which is newer"):
         preflight(Settings(resume=out / "step-00000002", out=out, steps=6), given)

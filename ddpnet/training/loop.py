@@ -150,7 +150,8 @@ class _Run:
     def _local_steps(self, heard: list[Signals]) -> dict[str, float]:
         """Steps of each shard by itself, up to the next after which all have the same weights again."""
         if self.local is None:
-            self.local = LocalSGD(self.settings, self.model, self.optimizer, self.comm)
+            with span("exchange"):
+                self.local = LocalSGD(self.settings, self.model, self.optimizer, self.comm)
         steps = range(self.step, next_average(self.settings, self.step, self.batches.per_epoch))
         sums = self.local.run(steps, self.batches, self.train_set, self.schedule, heard)
         self.step = steps.stop

@@ -30,7 +30,7 @@ def preflight(settings: Settings, given: frozenset[str] = frozenset()) -> Settin
         settings = replace(settings, data=str(Path(settings.data).absolute()))
     saved: Checkpoint | None = None
     if settings.resume is not None:
-        saved = checkpoint.load(checkpoint.find(settings.resume))
+        saved = checkpoint.load(checkpoint.find(settings.resume.absolute()))
         settings = _resumed(settings, given, saved)
     prepared = prepare(settings)
     if settings.batch > len(prepared.train):
@@ -105,7 +105,7 @@ def _output_folder(settings: Settings, saved: Checkpoint | None) -> Path:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder for checkpoints, found a file")
     holds = sorted(entry.name for entry in out.iterdir()) if out.exists() else []
-    if holds and (saved is None or saved.path.parent != out):
+    if holds and (saved is None or not saved.path.parent.samefile(out)):
         raise InputError(
             f"{out}: the output folder is not empty (it holds {holds[0]}): choose another --out, or go on with "
             f"--resume {out}"

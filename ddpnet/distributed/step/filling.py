@@ -20,7 +20,7 @@ class Shard:
 
     def __init__(
         self,
-        place: str,
+        place: Callable[[], str],
         number: int,
         samples: int,
         weight: float,
@@ -129,7 +129,7 @@ class Filling:
         missing = self._missing[slot.bucket]
         if slot not in missing:
             raise RuntimeError(
-                f"{shard.place}: shard {shard.number}: a parameter of shape {tuple(slot.tensor.shape)} got a second "
+                f"{shard.place()}: shard {shard.number}: a parameter of shape {tuple(slot.tensor.shape)} got a second "
                 "gradient, but only one in the first step, or was not to be reached from the outputs of forward "
                 "(find_unused_parameters): call backward equally often in all steps"
             )

@@ -24,6 +24,7 @@ from ddpnet.distributed.step.tree import Span, halves, nodes_within, share
 from ddpnet.distributed.transport.communicator import Communicator, Message
 from ddpnet.nn.batchnorm import _BatchNorm
 from ddpnet.nn.module import Module
+from ddpnet.spans import span
 
 Merge = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Combines the arrays of the two halves of a node, left and right."""
@@ -124,9 +125,10 @@ class Lockstep:
                     compute(shard)
             return
         enter = _settings()
-        running = [
-            _crew.submit(contextvars.copy_context().run, self._run, shard, compute, enter) for shard in self._shards
-        ]
+        with span("exchange"):
+            running = [
+                _crew.submit(contextvars.copy_context().run, self._run, shard, compute, enter) for shard in self._shards
+            ]
         try:
             wait(running)
         except BaseException as error:  # a signal came: no shard waits for another any more

@@ -1,11 +1,11 @@
 """What a loop over shards may get wrong: the ranks would wait for each other, or add up what does not belong together.
 
-`place` is where that is found: `rank 1 of 3: step 7`.
+`place` is where that is found, or gives it: `rank 1 of 3: step 7`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 
 def check_metrics(names: Sequence[str]) -> None:
@@ -14,11 +14,11 @@ def check_metrics(names: Sequence[str]) -> None:
         raise ValueError(f"metrics: expected different names, none of them 'samples', got {list(names)}")
 
 
-def check_names(place: str, names: Iterable[str], known: Sequence[str]) -> None:
+def check_names(place: Callable[[], str], names: Iterable[str], known: Sequence[str]) -> None:
     """ValueError for a metric that is not among the known ones."""
     for name in names:
         if name not in known:
-            raise ValueError(f"{place}: unknown metric {name!r}: expected one of {list(known)}")
+            raise ValueError(f"{place()}: unknown metric {name!r}: expected one of {list(known)}")
 
 
 def check_batch(place: str, samples: int, shards: int) -> None:

@@ -72,24 +72,26 @@ class Reducer(Reduction):
             for rows in self.shards(samples):
                 compute(rows)
             return
-        self.begin(samples)
         bounds = [share(samples, self.shard_count, number) for number in range(self.shard_count)]
         sizes = [stop - start for start, stop in bounds]
-        mine = self._contents.buckets.shards
-        self._filling.side_by_side = {number: self._new_shard(number, sizes[number]) for number in mine}
-        self._clear()
+        with span("exchange"):
+            self.begin(samples)
+            mine = self.own_shards
+            self._filling.side_by_side = {number: self._new_shard(number, sizes[number]) for number in mine}
+            self._clear()
 
         def compute_shard(number: int) -> None:
             with random.default_generator().at(step=self.step, shard=number):
                 compute(slice(*bounds[number]))
 
         Lockstep(self.comm, sizes).run(compute_shard)
-        for number in mine:
-            shard = self._filling.side_by_side.pop(number)
-            self._filling.open(shard)
-            for index, parameter in enumerate(self._parameters):
-                parameter.grad = shard.parked.pop(index, None)
-            self.close()
+        with span("exchange"):
+            for number in mine:
+                shard = self._filling.side_by_side.pop(number)
+                self._filling.open(shard)
+                for index, parameter in enumerate(self._parameters):
+                    parameter.grad = shard.parked.pop(index, None)
+                self.close()
 
     def rows_at_once(self, samples: int) -> slice | None:
         """The rows of all of this rank's shards, if `take_all` can be used in place of a loop over them."""

@@ -175,7 +175,7 @@ class Reduction:
             raise RuntimeError(
                 f"{self._place()}: count: no shard is being computed: call it in the loop over reducer.shards(samples)"
             )
-        misuse.check_names(self._place(), metrics, self._metrics)
+        misuse.check_names(self._place, metrics, self._metrics)
         for name, value in metrics.items():
             shard.counts[name] += value
 
@@ -234,7 +234,7 @@ class Reduction:
         weight = float(samples) if self._arrangement.narrow is None else part
         if self.exchange_bucket is not None:
             weight = 1.0
-        return Shard(self._place(), number, samples, weight, part, self._names, len(self._parameters))
+        return Shard(self._place, number, samples, weight, part, self._names, len(self._parameters))
 
     def _clear(self) -> None:
         for parameter in self._parameters:
@@ -252,7 +252,7 @@ class Reduction:
         RuntimeError if not all shards of this rank were computed for it; ValueError if ranks gave other `samples`.
         """
         misuse.check_shards(self._place(), self._closed, len(self.own_shards))
-        misuse.check_names(self._place(), flags, self._metrics)
+        misuse.check_names(self._place, flags, self._metrics)
         contents = self._contents
         metrics, words = contents.total(contents.metrics), contents.total(contents.words)
         for name, value in (*flags.items(), (_SEVERAL, not self._filling.one), (_SECONDS, self._overlap.seconds)):
