@@ -18,7 +18,7 @@ class DistributedSampler(Sampler[int]):
     """Every `num_replicas`-th sample of the epoch's order, from the `rank`-th on, equally many for each rank.
 
     As in PyTorch, samples are repeated from the beginning to make the parts equal, or the last ones dropped
-    with `drop_last`; the order depends on `seed` and on the epoch that `set_epoch` sets. `num_replicas` and
+    with `drop_last`. The order, PyTorch's, depends on `seed` and on the epoch that `set_epoch` sets. `num_replicas` and
     `rank` are the default group's if left out. ValueError for a rank outside [0, num_replicas), or if there is
     no group to ask.
     """
@@ -47,7 +47,7 @@ class DistributedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         count = length(self.dataset)
-        order = permutation(count, self.seed, self.epoch) if self.shuffle else np.arange(count)
+        order = _pytorchs_randperm(count, self.seed + self.epoch) if self.shuffle else list(range(count))
         # `resize` drops what is too much and repeats from the beginning what is missing
         return iter(np.resize(order, self.total_size)[self.rank :: self.num_replicas].tolist())
 
@@ -129,6 +129,16 @@ class GlobalBatchSampler(Sampler[list[int]]):
                 f"{self.num_replicas} ranks: leave it out with drop_last=True, or choose another batch_size than "
                 f"{self.batch_size}"
             )
+
+
+def _pytorchs_randperm(count: int, seed: int) -> list[int]:
+    """What `torch.randperm` gives for a generator with this seed: each place gets one of those that are left."""
+    order = list(range(count))
+    left = np.arange(count, 1, -1, dtype=np.uint32)
+    drawn = np.random.RandomState(seed % 2**32).randint(0, 2**32, len(left), np.uint32) % left
+    for place, step in enumerate(drawn.tolist()):
+        order[place], order[place + step] = order[place + step], order[place]
+    return order
 
 
 def _outside(rank: int, ranks: int) -> str:
