@@ -224,7 +224,8 @@ def _swap(group: ProcessGroup, sends: Sequence[np.ndarray], receives: Sequence[n
             if sent != expected:
                 raise DistBackendError(
                     f"{comm.place()}: {what}: rank {comm.members[sender]} sends {sent} elements to rank "
-                    f"{comm.members[receiver]}, which expects {expected}"
+                    f"{comm.members[receiver]}, which expects {expected}: each rank needs an output for what comes "
+                    "from every other"
                 )
     peers = [peer for peer in range(comm.size) if peer != comm.rank]
     receives[comm.rank][...] = sends[comm.rank]

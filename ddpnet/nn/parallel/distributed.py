@@ -221,6 +221,10 @@ class DistributedDataParallel(Module, Joinable):
                     parameter.grad.array *= part
         return sums["changed"] > 0
 
+    def _set_static_graph(self) -> None:
+        """As `static_graph=True`, for a model that is wrapped already: the name that programs know."""
+        self.static_graph = True
+
     # Hooks in place of our exchange
 
     def register_comm_hook(self, state: Any, hook: Callable[..., Any]) -> None:
