@@ -192,6 +192,24 @@ def test_a_barrier_with_a_deadline_of_its_own() -> None:
     assert "nothing came from rank 1 within 0.2 s" in found[0]
 
 
+def test_an_error_that_nobody_waits_for_is_told_in_the_end() -> None:
+    def rank(me: int) -> None:
+        for length in (1, 1 + me):
+            dist.all_reduce(torch.ones(length), async_op=True)
+        seen = dist.all_reduce(torch.ones(3 + me), async_op=True)
+        assert seen is not None
+        with pytest.raises(dist.DistBackendError, match=r"float32 \(4,\)"):
+            seen.wait()
+
+    with pytest.warns(RuntimeWarning) as warned:
+        on_ranks(2, rank)
+    told = sorted(str(warning.message) for warning in warned)
+    for me, text in enumerate(told):
+        assert text.startswith(f"rank {me} of 2: all_reduce (call 2 of the default group): rank 0 has float32 (1,) SUM")
+        assert text.endswith("wait() for the Work of an async_op")
+    assert len(told) == 2
+
+
 def test_a_lost_message_in_a_subgroup_names_ranks_of_the_world() -> None:
     lost: list[bool] = []
 

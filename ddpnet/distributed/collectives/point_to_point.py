@@ -109,8 +109,8 @@ def _receive(group: ProcessGroup, tensor: Tensor, peer: int | None, tag: int) ->
         if dtype != str(tensor.array.dtype) or body.nbytes != tensor.array.nbytes:
             raise DistBackendError(
                 f"{group.comm.place()}: recv: expected {kind(tensor)}, got {dtype} {shape} from rank "
-                f"{group.comm.members[sender]}: both need one dtype and as many elements; messages of a tag come in the "
-                "order in which they were sent"
+                f"{group.comm.members[sender]}: both need one dtype and as many elements; messages of a tag come in "
+                "the order in which they were sent"
             )
         fill(tensor, body.view(tensor.array.dtype))
         return [tensor]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import queue
 import threading
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -21,7 +22,7 @@ class Future:
 
     def __init__(self) -> None:
         self._ended = threading.Condition()
-        self._done = False
+        self._done = self._seen = False
         self._value: Any = None
         self._error: BaseException | None = None
         self._callbacks: list[Callable[[Future], Any]] = []
@@ -40,9 +41,15 @@ class Future:
         """The value; RuntimeError before it is there."""
         if not self._done:
             raise RuntimeError("the value of this Future is not there yet: wait() for it")
-        if self._error is not None:
-            raise self._error
+        error = self._exception()
+        if error is not None:
+            raise error
         return self._value
+
+    def _exception(self) -> BaseException | None:
+        """What it ended with instead of a value, of which somebody knows now."""
+        self._seen = True
+        return self._error
 
     def set_result(self, result: Any) -> None:
         """Give the value, once."""
@@ -111,7 +118,7 @@ class Work:
 
     def exception(self) -> BaseException | None:
         """The error it ended with."""
-        return self._future._error
+        return self._future._exception()
 
     def result(self) -> list[Any]:
         """The tensors with the result; waits for them."""
@@ -140,6 +147,7 @@ class Line:
         self._waiting: queue.SimpleQueue[tuple[Work, Callable[[], Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._last: Work | None = None
+        self._failed: list[Future] = []
         self._turn = threading.RLock()
 
     def run(self, what: str, call: Callable[[], Any], beside: bool) -> Work | None:
@@ -164,12 +172,17 @@ class Line:
         return None
 
     def close(self) -> None:
-        """After the calls that wait, there are no more."""
+        """After the calls that wait, there are no more; RuntimeWarning for errors of which nobody has learned."""
         if self._thread is not None:
             self._waiting.put(None)
             self._thread.join()
             self._thread = None
             atexit.unregister(self.close)
+            for future in self._failed:
+                if not future._seen:
+                    warnings.warn(
+                        f"{future._exception()}; wait() for the Work of an async_op", RuntimeWarning, stacklevel=2
+                    )
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None:
@@ -178,6 +191,7 @@ class Line:
                 with self._turn:
                     result = call()
             except BaseException as error:
+                self._failed.append(work.get_future())
                 work.get_future().set_exception(error)
             else:
                 work.get_future().set_result(result)
