@@ -13,6 +13,7 @@ from ranks import run
 import ddpnet as torch
 from ddpnet import nn
 from ddpnet.distributed import Communicator
+from ddpnet.distributed.optim import ZeroRedundancyOptimizer
 from ddpnet.distributed.transport.threads import run_threads
 from ddpnet.distributed.trust.desync import DesyncError, heal, locate
 from ddpnet.distributed.trust.fingerprint import Fingerprint
@@ -245,6 +246,35 @@ def test_every_second_step() -> None:
         (note,) = loop.notes
         assert note.startswith("step 2: rank 1 of 3")
         assert "up to 2 steps were computed with it" in note
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_part_of_a_state_that_no_other_rank_has(every: int) -> None:
+    """ZeRO: it must be what the last step has left, and options must be the same on every rank."""
+
+    def rank(comm: Communicator, change: str) -> None:
+        net, _ = build()
+        optimizer = ZeroRedundancyOptimizer(net.parameters(), torch.optim.Adam, comm, lr=0.01)
+        watch = Watch(net, optimizer, comm, "heal", every)
+        for step in range(5):
+            if step == 4 and comm.rank == 1 and change == "lr":
+                optimizer.param_groups[0]["lr"] = 0.02
+            watch.begin(step)
+            optimizer.zero_grad()
+            net(torch.tensor(IMAGES[step, 0])).square().sum().backward()
+            words = comm.all_gather(np.array([watch.word()], np.uint64))
+            if step == 4 and comm.rank == 1 and change == "state":
+                (_, state), *_ = optimizer.local_state()
+                flip_a_bit(state["exp_avg_sq"].array)
+            assert watch.check(np.concatenate(words)) is None
+            optimizer.step()
+            watch.end()
+
+    run_threads(3, lambda comm: rank(comm, "nothing"))
+    with pytest.raises(DesyncError, match=r"step 4: rank 1 of 3 \(.*\): exp_avg_sq of 0\.weight changed .*\(ZeRO\)"):
+        run_threads(3, lambda comm: rank(comm, "state"))
+    with pytest.raises(DesyncError, match=r"lr of param_groups\.0 is 0\.02 instead of 0\.01"):
+        run_threads(3, lambda comm: rank(comm, "lr"))
 
 
 def test_a_world_of_one_and_a_loop_that_is_never_watched() -> None:

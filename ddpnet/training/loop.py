@@ -69,9 +69,7 @@ class _Run:
         broadcast_state(self.model, comm)
         self.reducer = self._reducer(saved)
         self.shards = Shards(self.model, self.reducer, self.train_set, spared=settings.accumulate > 1)
-        # ZeRO cuts the optimizer's state over the ranks: there is nothing to compare.
-        watched = None if settings.zero else self.optimizer
-        self.watch = Watch(self.model, watched, comm, settings.on_desync, settings.fingerprint_every)
+        self.watch = Watch(self.model, self.optimizer, comm, settings.on_desync, settings.fingerprint_every)
         self.local: LocalSGD | None = None
         if saved is not None and settings.is_local(self.step - 1):
             self.local = LocalSGD(settings, self.model, self.optimizer, comm)
@@ -144,6 +142,7 @@ class _Run:
             self.optimizer.step()
             if self.schedule is not None:
                 self.schedule.step()
+            self.watch.end()
         self.step += 1
         return sums
 

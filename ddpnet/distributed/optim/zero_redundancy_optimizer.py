@@ -161,6 +161,12 @@ class ZeroRedundancyOptimizer(Optimizer, Joinable):
         entries = chain.from_iterable(state.values() for state in self.optim.state.values())
         return sum(value.nbytes for value in entries if isinstance(value, Tensor))
 
+    def local_state(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        """The state that this rank has of each parameter of which it keeps a part."""
+        for piece, local in self._mine.values():
+            if local in self.optim.state:
+                yield piece.parameter, self.optim.state[local]
+
     def consolidate_state_dict(self, to: int = 0) -> None:
         """Gather the state on rank `to`, where `state_dict` gives it from then on. All ranks call it."""
         found = self._gather(to)

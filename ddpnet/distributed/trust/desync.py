@@ -15,6 +15,11 @@ from ddpnet.distributed.transport.communicator import Communicator
 from ddpnet.distributed.trust.fingerprint import Fingerprint
 from ddpnet.errors import InputError
 
+FLIPPED = (
+    "a bit has flipped in memory, or the program does not do the same on every rank; go on from the last checkpoint, "
+    "and if it comes again from the same rank, have the memory of its host looked at"
+)
+"""The likely cause, and what to do."""
 _SHOWN = 4
 """Names in a message; it tells how many more there are."""
 
@@ -53,20 +58,17 @@ class Desync:
         if self.reference is None:
             sides = " and ".join(_ranks(group) for group in self.groups)
             names = list(dict.fromkeys(name for rank in self.odd for name in self.names[rank]))
-            return f"{when}{sides} differ in {_listed(names)}, and cannot tell which of them is right"
+            return f"{when}{sides} differ in {listed(names)}, and cannot tell which of them is right"
         size = sum(map(len, self.groups))
         return when + "; ".join(
-            f"rank {rank} of {size} (on {self.hosts[rank]}) differs from the other ranks in {_listed(self.names[rank])}"
+            f"rank {rank} of {size} (on {self.hosts[rank]}) differs from the other ranks in {listed(self.names[rank])}"
             for rank in self.odd
         )
 
     def _cause(self) -> str:
         if self.program:
             return f"{self.program}, so the program does not do the same on every rank"
-        return (
-            "a bit has flipped in memory, or the program does not do the same on every rank; go on from the last "
-            "checkpoint, and if it comes again from the same rank, have the memory of its host looked at"
-        )
+        return FLIPPED
 
     def refusal(self) -> str | None:
         """Why the odd ranks cannot be given the state of the others; None if they can."""
@@ -154,6 +156,7 @@ def _ranks(group: list[int]) -> str:
     return f"rank {group[0]}" if len(group) == 1 else f"ranks {', '.join(map(str, group))}"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first of some names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -57,7 +57,7 @@ class Fingerprint:
                 if id(p) not in known:
                     self._parameters.append(Entry(f"param_groups.{number}.params.{place}", "", p))
         self._buffers = [Entry(name, "", b) for name, b in module.named_buffers()]
-        self._of_parameters, self._of_state, self._of_words = _Words(), _Words(), _Words()
+        self._of_parameters, self._of_state, self._of_words = Words(), Words(), Words()
         self._state, self._numbers = _State(), np.zeros(0)
         self._early, self._all = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         self._begun = False
@@ -138,7 +138,7 @@ class _State:
             )
 
 
-class _Words:
+class Words:
     """Computes a word for each array of a list; looks up where they lie only when they are others than before."""
 
     def __init__(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ddpnet.distributed.optim import ZeroRedundancyOptimizer
 from ddpnet.distributed.transport.communicator import Communicator
 from ddpnet.distributed.trust.desync import Desync, DesyncError, heal, locate
 from ddpnet.distributed.trust.fingerprint import Fingerprint, same
+from ddpnet.distributed.trust.seal import Seal
 from ddpnet.nn.module import Module
 from ddpnet.optim.optimizer import Optimizer
 
@@ -26,11 +28,13 @@ class Watch:
             note = watch.heal(desync)        # the step is computed again
         else:
             optimizer.step()
+            watch.end()                      # with a ZeroRedundancyOptimizer
 
     The word belongs to the parameters from which the gradients came. So a rank that has lost a bit is found before its
     gradient is used, and a healed run has the bits of one that was never disturbed. With `every` above 1 only each
-    such step is watched, and a heal comes too late for the steps before; with 0 none is. `optimizer` is None if its
-    state is divided among the ranks. ValueError for another `on_desync` than those of ON_DESYNC, or `every` below 0.
+    such step is watched, and a heal comes too late for the steps before; with 0 none is. The state of a
+    ZeroRedundancyOptimizer, which no other rank has, must be in the next step what it was at the `end` of the one
+    before; it cannot be healed. ValueError for another `on_desync` than those of ON_DESYNC, or `every` below 0.
     """
 
     def __init__(
@@ -41,13 +45,13 @@ class Watch:
         if every < 0:
             raise ValueError(f"every: expected a number of steps, or 0 for never, got {every}")
         self._fingerprint, self._comm = Fingerprint(module, optimizer), comm
+        self._seal = Seal(module, optimizer, comm) if isinstance(optimizer, ZeroRedundancyOptimizer) else None
         self._on_desync, self._every = on_desync, every
         self._step, self._watched, self._healed = 0, False, -1
 
     def begin(self, step: int) -> None:
         """Start a step."""
-        self._step = step
-        self._watched = self._comm.size > 1 and self._every > 0 and step % self._every == 0
+        self._step, self._watched = step, self._watches(step)
         if self._watched:
             self._fingerprint.begin()
 
@@ -55,11 +59,22 @@ class Watch:
         """The word of this rank's state; 0 in a step that is not watched, and in a world of one."""
         return self._fingerprint.word() if self._watched else 0
 
+    def end(self) -> None:
+        """The optimizer has made its step."""
+        if self._seal is not None:
+            self._seal.close(needed=self._watches(self._step + 1))
+
+    def _watches(self, step: int) -> bool:
+        return self._comm.size > 1 and self._every > 0 and step % self._every == 0
+
     def check(self, words: np.ndarray) -> Desync | None:
         """None if the words (P,) of all ranks are equal; else which ranks are out of step, to be healed.
 
-        DesyncError, on every rank, if the run is to stop, if it cannot be healed, or was healed in this very step.
+        DesyncError, on every rank, if the run is to stop, if it cannot be healed, or was healed in this very step; on
+        this rank alone if its part of the state of a ZeroRedundancyOptimizer has changed.
         """
+        if self._seal is not None:
+            self._seal.check(self._step)
         if same(words):
             return None
         desync = locate(self._fingerprint, self._comm, self._step)
