@@ -50,6 +50,27 @@ def test_has_the_gradients_of_the_joined_batch() -> None:
             assert np.abs(gradient - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("counts", [(1, 3), (4, 0), (0, 0)])
+def test_samples_are_counted_in_lists_and_dicts(counts: tuple[int, int]) -> None:
+    class Scale(nn.Linear):
+        def forward(self, batch: dict[str, Any]) -> Any:  # type: ignore[override]
+            return super().forward(batch["x"][0])
+
+    x = torch.tensor(RNG.standard_normal((4, 2)), dtype=torch.float32)
+
+    def rank(comm: Communicator) -> np.ndarray:
+        model = DDP(Scale(2, 1))
+        first = sum(counts[: comm.rank])
+        rows = x[first : first + counts[comm.rank]]
+        batch = {"name": "rows", "past": torch.zeros(0), "x": [rows]}
+        (model(batch).sum() / max(len(rows), 1)).backward()
+        return model.module.weight.grad.array.copy()
+
+    expected = x.mean(0).array if sum(counts) else np.zeros(2)
+    for gradient in on_ranks(2, rank):
+        assert np.allclose(gradient[0], expected, rtol=1e-6, atol=1e-6)
+
+
 def test_accumulates_and_no_sync_waits() -> None:
     x = torch.tensor(RNG.standard_normal((8, 4)), dtype=torch.float32)
 

@@ -299,7 +299,7 @@ class Reduction:
     def _hand_out(self, samples: float | None) -> None:
         """From the buckets to where users look for them; sums over `samples` become means if they are not yet."""
         contents = self._contents
-        for bucket in self._divided() if samples is not None else ():
+        for bucket in self._divided() if samples else ():  # where no rank has any, the sums are zeros
             contents.buckets.arrays[bucket][0] /= samples
         self.used = contents.total(contents.used).tolist()
         self._filling.got = [False] * len(self._parameters)

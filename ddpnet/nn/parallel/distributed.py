@@ -31,12 +31,12 @@ class DistributedDataParallel(Module, Joinable):
     """Wraps a model for a loop that runs on every rank (`torch.nn.parallel.DistributedDataParallel`).
 
     The weights start as rank 0's. At the end of each `backward` every `.grad` is the mean over the ranks, weighted by
-    the samples each had since the last one (the first dimension of the first tensor given to `forward`), so that uneven
-    parts give the gradient of the joined batch. A parameter that a rank has not used counts as zero there, with
-    `find_unused_parameters` or without: with it, buckets do not wait for such parameters. One that no rank has used
-    keeps its `.grad`. Buffers such as batch norm's statistics are averaged likewise, integers are rank 0's, where
-    PyTorch takes rank 0's of all; `forward_sync_buffers=False` leaves each rank its own. What is random inside is drawn
-    from the stream of (call, rank).
+    the samples each had since the last one (the first dimension of the first tensor given to `forward`, in lists and
+    dicts, too, that is not empty), so that uneven parts give the gradient of the joined batch. A parameter that a rank
+    has not used counts as zero there, with `find_unused_parameters` or without: with it, buckets do not wait for such
+    parameters. One that no rank has used keeps its `.grad`. Buffers such as batch norm's statistics are averaged
+    likewise, integers are rank 0's, where PyTorch takes rank 0's of all; `forward_sync_buffers=False` leaves each rank
+    its own. What is random inside is drawn from the stream of (call, rank).
 
     Without `bucket_cap_mb` the size of the buckets follows from the measured speed of the exchange. `static_graph` lets
     a step that uses other parameters than the first one raise RuntimeError, on all ranks. `check_reduction`,

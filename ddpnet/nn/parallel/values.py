@@ -11,7 +11,7 @@ from ddpnet.tensor import Tensor
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors in an output: in lists, tuples, the values of dicts, and the fields of dataclasses."""
+    """The tensors in a value: in lists, tuples, the values of dicts, and the fields of dataclasses."""
     if isinstance(value, Tensor):
         yield value
         return
@@ -43,8 +43,9 @@ def leaves_below(value: Any) -> dict[int, Tensor]:
 
 
 def batch_size(inputs: tuple[Any, ...]) -> int:
-    """The samples of a forward call: the first dimension of the first tensor, 1 where there is none."""
-    for value in inputs:
-        if isinstance(value, Tensor) and value.ndim:
-            return len(value)
-    return 1
+    """The samples of a forward call: the first dimension of the first tensor that is not empty.
+
+    0 if all are, 1 where there is no tensor with dimensions.
+    """
+    lengths = [len(tensor) for tensor in tensors_in(inputs) if tensor.ndim]
+    return next(filter(None, lengths), 0 if lengths else 1)
