@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import ranks
 
+from ddpnet.backend import cuda_device_count
+
 FOLDER = Path(__file__).parents[1] / "scripts" / "benchmark"
 
 
@@ -172,6 +174,12 @@ def test_nothing_is_left_of_a_benchmark_that_is_told_to_stop() -> None:
         (("--batch", "0"), "expected a number from 1 on, got '0'"),
         (("--batch", "3", "--ranks", "2"), "--batch 3 cannot be cut for --ranks 2"),
         (("--json", "no/where.json"), "--json: there is no folder no"),
+        (("--device", "gpu"), "invalid choice: 'gpu'"),
+        pytest.param(
+            ("--device", "cuda"),
+            "--device cuda: RuntimeError: ",
+            marks=pytest.mark.skipif(cuda_device_count() > 0, reason="there is a GPU"),
+        ),
     ],
 )
 def test_misuse(options: tuple[str, ...], message: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def parse() -> argparse.Namespace:
         "--rounds", type=number, default=15, help="most rounds of a case (default: 15; slow ones: fewer)"
     )
     parser.add_argument("--peer", choices=("torch", "none"), help="default: torch where it is installed")
-    parser.add_argument("--device", default="cpu", help="of the steps: cpu or cuda (default: cpu)")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="of the steps (default: cpu)")
     parser.add_argument("--eager", action="store_true", help="our steps as they are written, without torch.compile")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args()
@@ -83,7 +84,16 @@ def parse() -> argparse.Namespace:
                 parser.error(f"--batch {batch} cannot be cut for --ranks {ranks}")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         parser.error(f"--json: there is no folder {options.json.parent}")
+    if options.device == "cuda" and (why := _without_gpu()):
+        parser.error(f"--device cuda: {why}")
     return options
+
+
+def _without_gpu() -> str | None:
+    """What stands in the way of arrays on a GPU; asked in a process of its own: this one stays small."""
+    array = "import ddpnet; ddpnet.zeros(1, device='cuda')"
+    asked = subprocess.run([sys.executable, "-c", array], capture_output=True, text=True, check=False)
+    return asked.stderr.strip().rpartition("\n")[2] if asked.returncode else None
 
 
 def _positive(text: str) -> int:
