@@ -14,6 +14,7 @@ from ranks import MPIEXEC, run
 import ddpnet as torch
 from ddpnet import nn
 from ddpnet.distributed import Communicator
+from ddpnet.distributed.errors import PeerTimeoutError
 from ddpnet.distributed.evaluation import SampleSums, evaluate
 from ddpnet.distributed.transport.threads import run_threads
 
@@ -122,6 +123,15 @@ def test_bad_input_is_refused() -> None:
     for options in ({"batch": 0}, {"block": 0}):
         with pytest.raises(ValueError, match="of at least 1, got 0"):
             evaluate(lambda rows: {}, 3, comm, **options)
+
+
+def test_a_rank_that_does_not_come_is_named_with_the_operation() -> None:
+    def rank(comm: Communicator) -> None:
+        if comm.rank != 1:
+            evaluate(lambda rows: {"loss": np.ones(3), "correct": np.ones(3)}, 3, comm)
+
+    with pytest.raises(PeerTimeoutError, match="rank 0 of 2: evaluation: nothing came from rank 1"):
+        run_threads(2, rank, timeout=0.2)
 
 
 SCRIPT = """

@@ -68,7 +68,7 @@ class SampleSums:
         # A sample's values are zero on all ranks but one: to add zeros is exact.
         leaf = (self._comm.rank, self._comm.rank + 1)
         flat = [self._values.reshape(-1).copy(), self._counts.copy()]
-        values, counts = tree_all_reduce(self._comm, self._comm.size, [(leaf, flat)])
+        values, counts = tree_all_reduce(self._comm, self._comm.size, [(leaf, flat)], what="evaluation")
         wrong = np.flatnonzero(counts != 1)
         if wrong.size:
             raise ValueError(

@@ -148,7 +148,11 @@ def additions_at_once(held: Span, shards: int) -> list[Addition]:
 
 
 def tree_all_reduce(
-    comm: Communicator, shards: int, held: Sequence[tuple[Span, list[Array]]], add: Add = np.add
+    comm: Communicator,
+    shards: int,
+    held: Sequence[tuple[Span, list[Array]]],
+    add: Add = np.add,
+    what: str = "sum over the ranks",
 ) -> list[np.ndarray]:
     """The sum over all shards, the same bits on every rank.
 
@@ -167,6 +171,7 @@ def tree_all_reduce(
     comm.exchange(
         _filled((peer, part) for peer in peers for _, sums in held for part in _slices(sums, comm, peer)),
         _filled((peer, part) for peer, node in owners for part in inbox[node]),
+        what,
     )
     known = inbox | {node: _slices(sums, comm, comm.rank) for node, sums in held}
     for index, part in enumerate(mine):
@@ -174,6 +179,7 @@ def tree_all_reduce(
     comm.exchange(
         _filled((peer, part) for peer in peers for part in mine),
         _filled((peer, part) for peer in peers for part in _slices(totals, comm, peer)),
+        what,
     )
     return totals
 

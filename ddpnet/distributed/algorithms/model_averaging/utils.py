@@ -33,7 +33,8 @@ def average_parameters(params: Iterable[Tensor], process_group: Any = None) -> N
     flats = [np.concatenate([_wide(host(p.array)).reshape(-1) for p in kind]) for kind in kinds.values()]
     if comm.size == 1 or not flats:
         return
-    totals = tree_all_reduce(comm, comm.size, [((comm.rank, comm.rank + 1), flats)])
+    leaf = comm.rank, comm.rank + 1
+    totals = tree_all_reduce(comm, comm.size, [(leaf, flats)], what="average of the parameters")
     for kind, total in zip(kinds.values(), totals, strict=True):
         start = 0
         for p in kind:
