@@ -6,8 +6,6 @@ import math
 import os
 import select
 import signal
-import sys
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +18,19 @@ _LINGER_SECONDS = 0.5
 def ends_within(seconds: float, message: str) -> Iterator[None]:
     """If what is inside takes longer, a process that was forked for this writes `message`, and aborts this one."""
     reader, writer = os.pipe()
-    sys.stdout.flush()
+    caller = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: the child must not meet locks, and does not
         child = os.fork()
     if child == 0:
-        os.close(writer)
-        if not select.select([reader], [], [], None if math.isinf(seconds) else seconds)[0]:
-            os.write(2, f"{message}\n".encode())
-            time.sleep(_LINGER_SECONDS)
-            os.kill(os.getppid(), signal.SIGABRT)
-        os._exit(0)
+        try:
+            os.close(writer)
+            if not select.select([reader], [], [], None if math.isinf(seconds) else seconds)[0]:
+                os.write(2, f"{message}\n".encode())
+                if not select.select([reader], [], [], _LINGER_SECONDS)[0]:
+                    os.kill(caller, signal.SIGABRT)
+        finally:  # after a signal, too
+            os._exit(0)
     os.close(reader)
     try:
         yield
