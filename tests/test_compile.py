@@ -159,6 +159,7 @@ class Keeping(nn.Module):
         return x * 2
 
 
+LONG = list(range(1000))
 KEEPING, HOOKED, NORM = Keeping(), nn.ReLU(), nn.BatchNorm1d(3)
 BESIDE = {
     "it calls print()": lambda seen, x: (print("seen", end=""), x * 2)[1],
@@ -176,6 +177,7 @@ BESIDE = {
     "() of ddpnet.random": lambda seen, x: F.dropout(x, 0.5),
     "() of ddpnet.r": lambda seen, x: x + torch.rand(3),
     "not do the same each": lambda seen, x: x * (x > -100),
+    "a list of more than 64": lambda seen, x: x * LONG[2],
     "it calls backward": lambda seen, x: ((x * x).sum().backward(), x * 2)[1],
 }
 

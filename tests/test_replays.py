@@ -264,6 +264,8 @@ def attributes_of_an_object_that_the_method_has(wrap):
 
     trainer = Trainer()
     yield from with_changes(wrap(trainer.loss), lambda value: setattr(trainer, "scale", value))
+    by_name = wrap(lambda x: x * getattr(trainer, "scale", 1.0))
+    yield from with_changes(by_name, lambda value: setattr(trainer, "scale", value))
 
 
 @replayed
@@ -356,7 +358,12 @@ def what_is_changed_beside(wrap):
         alias += 1
         return x * 2
 
+    def longer(numbers: list[int]) -> int:
+        numbers += [1]
+        return 2
+
     changes: list[Callable[..., Any]] = [
+        lambda x: x * longer(seen),
         extends,
         counts,
         lambda x: (optimizer.zero_grad(), model(x))[1],

@@ -19,6 +19,8 @@ from ddpnet.tensor import Tensor
 
 LIBRARIES = sys.stdlib_module_names - {"__main__"} | {"numpy", "numba", "llvmlite", "cupy", "cupyx"}
 """What is not the program's own."""
+_MOST = 64
+"""Elements of a list or dict that are compared at each call."""
 _NOTHING = object()
 
 
@@ -128,6 +130,8 @@ class Outside:
         elif isinstance(value, Tensor):
             if any(value is argument for argument in self._arguments):
                 self.reason = self.reason or f"it is given {name}, which it knows anyway"
+        elif isinstance(value, dict | list) and len(value) > _MOST:
+            self.reason = self.reason or f"it uses {name}, a {type(value).__name__} of more than {_MOST} elements"
         elif isinstance(value, dict):
             self._entries += [(value, key, value[key]) for key in value]
         elif isinstance(value, list):
@@ -163,5 +167,6 @@ def _method(frame: FrameType) -> FunctionType | None:
 def _names_of(code: CodeType) -> _Names:
     instructions = list(dis.get_instructions(code))
     variables = dict.fromkeys(i.argval for i in instructions if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
-    attributes = frozenset(i.argval for i in instructions if i.opname in ("LOAD_ATTR", "LOAD_METHOD"))
-    return _Names(tuple(variables), attributes, tuple(c for c in code.co_consts if isinstance(c, CodeType)))
+    attributes = {i.argval for i in instructions if i.opname in ("LOAD_ATTR", "LOAD_METHOD")}
+    attributes |= {word for word in code.co_consts if isinstance(word, str)}  # of getattr
+    return _Names(tuple(variables), frozenset(attributes), tuple(c for c in code.co_consts if isinstance(c, CodeType)))

@@ -65,6 +65,7 @@ _STATE = {"array", "grad", "grad_fn", "is_leaf", "_version", "version", "require
 _LOOKS = {"any", "all", "min", "max", "item", "tolist", "nonzero", "argmax", "argmin"}
 """Methods of arrays after which ddpnet may do one thing or another, or raise; in an operation it will do so again."""
 _STORES = {"STORE_ATTR", "STORE_GLOBAL", "STORE_SUBSCR", "DELETE_ATTR", "DELETE_GLOBAL", "DELETE_SUBSCR"}
+_STORES |= {"STORE_SLICE"}
 
 
 class Witness:
@@ -157,19 +158,26 @@ def _stores(code: CodeType) -> str | None:
         if outer or instruction.opname in _STORES:
             what = instruction.argval if isinstance(instruction.argval, str) else "an element"
             return f"{code.co_qualname} sets {what}"
-        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and instruction.argval in _STATE:
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_CONST") and instruction.argval in _STATE:
             return f"{code.co_qualname} reads {instruction.argval}"
-    return f"{code.co_qualname} changes something in place" if _adds_in_place(instructions) else None
+    return f"{code.co_qualname} changes something in place" if _adds_in_place(code, instructions) else None
 
 
-def _adds_in_place(instructions: list[dis.Instruction]) -> bool:
+def _adds_in_place(code: CodeType, instructions: list[dis.Instruction]) -> bool:
     """Whether there is a statement like `a += b` where `a` may be more than a number that the function counts with."""
-    pairs = list(itertools.pairwise(instructions))
-    stores = [(before, after.argval) for before, after in pairs if after.opname == "STORE_FAST"]
-    other = {name for before, name in stores if before.opname != "LOAD_CONST" and not _is_in_place(before)}
-    return any(
-        _is_in_place(before) and (after.opname != "STORE_FAST" or after.argval in other) for before, after in pairs
-    )
+    counters: set[str] = set()
+    others = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    targets: set[str] = set()
+    for before, after in itertools.pairwise(instructions):
+        if after.opname.startswith("STORE_FAST"):  # from Python 3.13 on, some store and load at once, or store twice
+            names = after.argval if isinstance(after.argval, tuple) else (after.argval,)
+            into = targets if _is_in_place(before) else counters if before.opname == "LOAD_CONST" else others
+            into.add(names[0])
+            if after.opname == "STORE_FAST_STORE_FAST":
+                others.add(names[1])
+        elif _is_in_place(before):
+            return True
+    return not targets <= counters - others
 
 
 def _is_in_place(instruction: dis.Instruction) -> bool:
