@@ -66,8 +66,8 @@ class Reduction:
         self.shard_count, self.step = self.comm.size if shards is None else shards, 0
         if self.shard_count < self.comm.size:
             raise ValueError(
-                f"Reducer: {self.comm.size} ranks need at least as many shards, got shards={shards}: give more shards, on "
-                "which the bits depend, or start fewer ranks"
+                f"Reducer: {self.comm.size} ranks need at least as many shards, got shards={shards}: give more shards, "
+                "on which the bits depend, or start fewer ranks"
             )
         misuse.check_metrics(metrics)
         if init_sync and self.comm.size > 1:
