@@ -18,7 +18,7 @@ def figure(name: str, value: float, limit: float, *, least: bool = False, detail
     return {"name": name, "value": value, "limit": limit, "least": least, "detail": detail}
 
 
-WARM_UP = 24
+WARM_UP = 32
 """Steps after which it is decided when gradients are exchanged, and kernels are compiled."""
 
 

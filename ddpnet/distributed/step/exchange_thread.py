@@ -30,23 +30,25 @@ class ExchangeThread:
         self._given, self._done = (np.array([address], np.int64) for address in self._addresses())
         self._asleep, self._wake = True, threading.Semaphore(0)
         self._error: BaseException | None = None
-        self._ended = False
+        self._resting = self._ended = False
         threading.Thread(target=self._run, name="ddpnet exchange", daemon=True).start()
 
     def start(self, task: Callable[[], None]) -> None:
         """Let the thread do this after what it was given before."""
         from ddpnet.kernels.cpu.signals import raise_to  # compiled where a thread is used
 
+        self._resting = False
         self._tasks.append(task)
         raise_to(self._given[0], self._counters[0] + 1)
         if self._asleep:
             self._asleep = False
             self._wake.release()
 
-    def finish(self) -> None:
-        """Wait for all that was started; raises the first error of it."""
+    def finish(self, rest: bool = False) -> None:
+        """Wait for all that was started; raises the first error of it. To `rest` is to sleep then until woken."""
         from ddpnet.kernels.cpu.signals import wait_for
 
+        self._resting = rest
         while wait_for(self._done, self._counters[0], 100, 100, _NAPS, _FIRST_NAP_US, _FIRST_NAP_US) >= 0:
             pass  # Python looks at signals
         error, self._error = self._error, None
@@ -85,7 +87,7 @@ class ExchangeThread:
         from ddpnet.kernels.cpu.signals import wait_for
 
         nap, expected = _FIRST_NAP_US, self._counters[1] + 1
-        while nap <= _LONGEST_NAP_US and not self._ended:
+        while nap <= _LONGEST_NAP_US and not (self._resting or self._ended):
             if wait_for(self._given, expected, 0, 0, _NAPS, nap, nap) < 0:
                 return
             nap *= 2

@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 from ddpnet.distributed.step.exchange_thread import ExchangeThread
 
-PROBES = 8
+PROBES = 12
 """Pairs of steps that are timed before the choice, one that exchanges early and one that does so late."""
-_GAIN, _WINS = 0.98, 7
+_GAIN, _WINS = 0.98, 10
 """Of these pairs so many must be won, by so much in the median, for an early exchange to be chosen: times of steps
-vary by a fifth on a machine that is shared, and where every core computes an early exchange takes half as long again.
+vary by a fifth on a machine that is shared (of 8 pairs 7 were once won by chance), and where every core computes an
+early exchange takes half as long again.
 """
 
 
@@ -70,7 +71,7 @@ class Overlap:
             return
         self.waiting = True
         try:
-            self._thread.finish()
+            self._thread.finish(rest=self._wanted is None)  # it would disturb the step to come, which is late
         finally:
             self.waiting = False
 
