@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,9 @@ import ddpnet
 from ddpnet import backend
 
 FOLDER = Path(__file__).parent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # shells let what they start in the background ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
