@@ -124,7 +124,7 @@ class Reduction:
         """
         self.structure.check()
         if samples is not None:
-            misuse.check_batch(self._place(), samples, self.shard_count)
+            misuse.check_batch(self._place, samples, self.shard_count)
         self._samples = samples
         self._filling.contents = self._arrangement.at(self.step)
         if self._arrangement.low_rank is not None and self.undoable:
@@ -251,7 +251,7 @@ class Reduction:
         they are added does not matter. `word`, of 64 bits, is shown to all: `words` then has those of all ranks.
         RuntimeError if not all shards of this rank were computed for it; ValueError if ranks gave other `samples`.
         """
-        misuse.check_shards(self._place(), self._closed, len(self.own_shards))
+        misuse.check_shards(self._place, self._closed, len(self.own_shards))
         misuse.check_names(self._place, flags, self._metrics)
         contents = self._contents
         metrics, words = contents.total(contents.metrics), contents.total(contents.words)
@@ -268,7 +268,7 @@ class Reduction:
         self._exchange(contents.first_buckets[sent:])
         contents.multiply(self._exchange)
         sums = dict(zip(self._names, metrics.tolist(), strict=True))
-        misuse.check_samples(self._place(), self._samples, sums["samples"])
+        misuse.check_samples(self._place, self._samples, sums["samples"])
         self.words = words.view(np.uint64).copy()
         self._hand_out(None if self._samples is not None else sums["samples"])
         seconds, several = sums.pop(_SECONDS), sums.pop(_SEVERAL)
